@@ -1,0 +1,122 @@
+"""GET and POST /generate: an episode that begins with the reader's prefix."""
+
+import secrets
+from http import HTTPStatus
+from typing import Any
+
+from flask import Response, current_app
+from flask_openapi3 import APIBlueprint
+from pydantic import BaseModel
+
+from server.api.problems import ProblemDocument, ProblemError, field_problem
+from server.api.schemas import GenerateAnswer, GenerateBody, GenerateQuery, SampleRecord, TimingRecord, Usage
+from server.api.sentences import until_last_sentence_end
+from server.engine import MAX_SEED, Engine, Generation, PromptTooLongError, Sample, SamplingParams, Timing
+from server.settings import Settings
+
+blueprint = APIBlueprint("generate", __name__)
+
+RESPONSES: dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None] = {
+    HTTPStatus.OK: GenerateAnswer,
+    HTTPStatus.BAD_REQUEST: ProblemDocument,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ProblemDocument,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ProblemDocument,
+    HTTPStatus.UNPROCESSABLE_ENTITY: ProblemDocument,
+    HTTPStatus.INTERNAL_SERVER_ERROR: ProblemDocument,
+    HTTPStatus.SERVICE_UNAVAILABLE: ProblemDocument,
+}
+
+
+@blueprint.get("/generate", summary="Write an episode", responses=RESPONSES)
+def generate_from_query(query: GenerateQuery) -> Response:
+    """Write an episode; the fields are in the query string."""
+    return _generate(query)
+
+
+@blueprint.post("/generate", summary="Write an episode", responses=RESPONSES)
+def generate_from_body(body: GenerateBody) -> Response:
+    """Write an episode; the fields are a JSON object."""
+    return _generate(body)
+
+
+def _generate(asked: GenerateQuery) -> Response:
+    settings: Settings = current_app.extensions["settings"]
+    engine: Engine = current_app.extensions["engine"]
+    if asked.nsamples > settings.max_samples:
+        raise field_problem(
+            "nsamples", f"Input should be at most {settings.max_samples}; it is {asked.nsamples}"
+        )
+
+    prefix = asked.prefix if asked.prefix.strip() else settings.opening
+    params = _sampling_params(asked, settings)
+    try:
+        generation = engine.submit(prefix, params)
+    except PromptTooLongError as error:
+        raise field_problem(
+            "prefix",
+            f"It is {error.tokens} tokens long and may be {error.limit} at most"
+            f" (n_ctx {engine.hparams.n_ctx}, one of them for the answer); shorten it",
+        ) from None
+    try:
+        generation.result(timeout=settings.request_timeout)
+    except TimeoutError:
+        generation.cancel()
+        raise ProblemError(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            f"The text was not done within {settings.request_timeout:g} s."
+            " Ask for a smaller length, or come back later.",
+            headers={"Retry-After": "10"},
+        ) from None
+
+    answer = _answer(generation, prefix, asked)
+    return Response(
+        answer.model_dump_json(), mimetype="application/json", headers={"Cache-Control": "no-store"}
+    )
+
+
+def _sampling_params(asked: GenerateQuery, settings: Settings) -> SamplingParams:
+    return SamplingParams(
+        length=settings.length if asked.length is None else asked.length,
+        temperature=settings.temperature if asked.temperature is None else asked.temperature,
+        top_k=settings.top_k if asked.top_k is None else asked.top_k,
+        top_p=settings.top_p if asked.top_p is None else asked.top_p,
+        nsamples=asked.nsamples,
+        seed=secrets.randbelow(MAX_SEED + 1) if asked.seed is None else asked.seed,
+        stop=(asked.truncate,) if asked.truncate else (),
+    )
+
+
+def _answer(generation: Generation, prefix: str, asked: GenerateQuery) -> GenerateAnswer:
+    samples = [_record(sample, prefix, asked) for sample in generation.samples]
+    made = sum(sample.tokens for sample in samples)
+    return GenerateAnswer(
+        text=samples[0].text,
+        samples=samples,
+        prefix=prefix,
+        seed=generation.params.seed,
+        usage=Usage(
+            prompt_tokens=generation.prompt_tokens,
+            completion_tokens=made,
+            total_tokens=generation.prompt_tokens + made,
+        ),
+        model=current_app.extensions["model"],
+        timing=_timing(generation.timing, made),
+    )
+
+
+def _record(sample: Sample, prefix: str, asked: GenerateQuery) -> SampleRecord:
+    text = sample.text
+    if asked.whole_sentences and sample.finish_reason == "length":
+        text = until_last_sentence_end(text)
+    if asked.include_prefix:
+        text = prefix + text
+    return SampleRecord(text=text, finish_reason=sample.finish_reason, tokens=len(sample.tokens))
+
+
+def _timing(timing: Timing, tokens: int) -> TimingRecord:
+    return TimingRecord(
+        queue_s=round(timing.started - timing.submitted, 4),
+        first_token_s=round(timing.first_token - timing.submitted, 4),
+        total_s=round(timing.finished - timing.submitted, 4),
+        tokens_per_s=round(tokens / max(timing.finished - timing.started, 1e-6), 1),
+    )

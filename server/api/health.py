@@ -1,0 +1,46 @@
+"""Is the process alive, and can it answer? For load balancers and orchestrators."""
+
+from http import HTTPStatus
+
+from flask import current_app
+from flask_openapi3 import APIBlueprint
+from pydantic import BaseModel
+
+from server.api.problems import ProblemDocument, ProblemError
+
+blueprint = APIBlueprint("health", __name__)
+
+
+class Status(BaseModel):
+    """The answer when all is well."""
+
+    status: str
+
+
+@blueprint.get(
+    "/healthz",
+    summary="Is it alive?",
+    responses={HTTPStatus.OK: Status, HTTPStatus.SERVICE_UNAVAILABLE: ProblemDocument},
+)
+def healthz() -> dict[str, str]:
+    """200 while the engine's thread runs, otherwise 503: then restart the process."""
+    _require_engine()
+    return {"status": "alive"}
+
+
+@blueprint.get(
+    "/readyz",
+    summary="Can it answer?",
+    responses={HTTPStatus.OK: Status, HTTPStatus.SERVICE_UNAVAILABLE: ProblemDocument},
+)
+def readyz() -> dict[str, str]:
+    """200: the checkpoint is loaded and a token was made. That is so before the first request is accepted."""
+    _require_engine()
+    return {"status": "ready"}
+
+
+def _require_engine() -> None:
+    if not current_app.extensions["engine"].alive:
+        raise ProblemError(
+            HTTPStatus.SERVICE_UNAVAILABLE, "The engine has stopped; the service must be restarted."
+        )

@@ -1,0 +1,149 @@
+"""Every error is a problem document (RFC 9457): what is wrong, at which field, and what to do about it."""
+
+import difflib
+import logging
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from flask import Flask, Response, current_app, g
+from pydantic import BaseModel, ValidationError
+from werkzeug.exceptions import HTTPException
+
+from server.engine import EngineBusyError, EngineFailedError
+
+logger = logging.getLogger(__name__)
+
+
+class FieldError(BaseModel):
+    """One field of a request and what is wrong with it."""
+
+    field: str
+    detail: str
+
+
+class ProblemDocument(BaseModel):
+    """The members of RFC 9457, section 3.1, with two of our own: `errors`, a field each, and `request_id`."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError] = []
+    request_id: str
+
+
+class ProblemError(Exception):
+    """Raise it to answer with a problem document.
+
+    status: the HTTP status. detail: a sentence for a person: what is wrong and what to do. errors: the fields
+    at fault.
+    """
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        detail: str,
+        errors: list[FieldError] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.errors = errors or []
+        self.headers = headers or {}
+
+
+def field_problem(
+    field: str, detail: str, status: HTTPStatus = HTTPStatus.UNPROCESSABLE_ENTITY
+) -> ProblemError:
+    """A problem with a single field; its sentence becomes the document's."""
+    return ProblemError(status, f"{field}: {detail}", [FieldError(field=field, detail=detail)])
+
+
+def from_validation_error(error: ValidationError, known_fields: Iterable[str]) -> ProblemError:
+    """What pydantic found, as a problem that names each field and its limit."""
+    known = list(known_fields)
+    errors = []
+    for found in error.errors():
+        field = ".".join(str(part) for part in found["loc"])
+        if found["type"] == "extra_forbidden":
+            detail = _no_such_field(field, known)
+        else:
+            detail = f"{found['msg']}; it is {_shortened(found['input'])}"
+        errors.append(FieldError(field=field, detail=detail))
+    summary = "; ".join(f"{e.field}: {e.detail}" for e in errors)
+    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, summary, errors)
+
+
+def _no_such_field(field: str, known: list[str]) -> str:
+    similar = difflib.get_close_matches(field, known, n=1)
+    hint = f" Did you mean {similar[0]}?" if similar else ""
+    return f"There is no such field.{hint} The fields are {', '.join(known)}"
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def register(app: Flask) -> None:
+    """Answer every error that `app` raises with a problem document, and nothing else."""
+
+    @app.errorhandler(ProblemError)
+    def problem(error: ProblemError) -> Response:
+        return _respond(error.status, error.detail, error.errors, error.headers)
+
+    @app.errorhandler(EngineBusyError)
+    def busy(error: EngineBusyError) -> Response:
+        detail = f"The service is busy: its queue is full. Try again in {error.retry_after} seconds."
+        return _respond(
+            HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": str(error.retry_after)}
+        )
+
+    @app.errorhandler(EngineFailedError)
+    def engine_failed(error: EngineFailedError) -> Response:
+        logger.error("a generation failed: %s", error)
+        return _respond(
+            HTTPStatus.INTERNAL_SERVER_ERROR, "The engine failed on this request. Trying again may help."
+        )
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        status = HTTPStatus(error.code or 500)
+        headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
+        return _respond(status, _DETAILS.get(status) or error.description or status.phrase, headers=headers)
+
+    @app.errorhandler(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    def body_too_large(error: HTTPException) -> Response:
+        limit = current_app.config["MAX_CONTENT_LENGTH"]
+        return _respond(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body may have {limit} bytes at most; shorten it."
+        )
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> Response:
+        logger.exception("an unexpected error")
+        return _respond(
+            HTTPStatus.INTERNAL_SERVER_ERROR, "An unexpected error; the log has it under this request_id."
+        )
+
+
+# Where werkzeug's own sentence does not say what to do.
+_DETAILS = {
+    HTTPStatus.NOT_FOUND: "There is nothing at this path. Episodes are at /generate?prefix=...",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This path does not take this method; the Allow header lists those it takes.",
+}
+
+
+def _respond(
+    status: HTTPStatus,
+    detail: str,
+    errors: list[FieldError] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    document = ProblemDocument(
+        title=status.phrase, status=status, detail=detail, errors=errors or [], request_id=g.request_id
+    )
+    response = Response(document.model_dump_json(), status, headers, mimetype="application/problem+json")
+    response.headers["Cache-Control"] = "no-store"
+    return response

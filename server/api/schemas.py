@@ -1,0 +1,110 @@
+"""What a reader may ask of /generate, and what the answer looks like."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+
+from server.api.problems import from_validation_error
+from server.engine import MAX_SEED, MAX_TEMPERATURE, FinishReason
+
+
+class GenerateQuery(BaseModel):
+    """The fields of /generate under gpt-2-simple's names; None takes the service's default."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    prefix: Annotated[
+        str,
+        Field(
+            description="The beginning of the episode. Where it is empty, the service's own opening is taken."
+        ),
+    ] = ""
+    length: Annotated[
+        int | None,
+        Field(ge=1, le=65536, description="The most new tokens; what does not fit into n_ctx is left away."),
+    ] = None
+    temperature: Annotated[
+        float | None,
+        Field(ge=0, le=MAX_TEMPERATURE, description="Higher is wilder; 0 takes the likeliest token."),
+    ] = None
+    top_k: Annotated[
+        int | None, Field(ge=0, le=1_000_000, description="Draw among the k likeliest tokens; 0 is no limit.")
+    ] = None
+    top_p: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1,
+            description="Draw among the likeliest tokens that reach this probability; 0 is no limit.",
+        ),
+    ] = None
+    nsamples: Annotated[int, Field(ge=1, description="How many different episodes.")] = 1
+    seed: Annotated[
+        int | None,
+        Field(ge=0, le=MAX_SEED, description="The same seed and fields give the same text; random if unset."),
+    ] = None
+    truncate: Annotated[
+        str | None,
+        Field(min_length=1, description="End each text in front of the first appearance of this string."),
+    ] = None
+    include_prefix: Annotated[bool, Field(description="Begin each text with the prefix.")] = True
+    whole_sentences: Annotated[
+        bool,
+        Field(description="Where `length` cuts a text off, end it at the end of its last whole sentence."),
+    ] = True
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain(cls, data: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401
+        try:
+            return validate(data)
+        except ValidationError as error:
+            raise from_validation_error(error, cls.model_fields) from None
+
+
+class GenerateBody(GenerateQuery):
+    """The same fields as a JSON object: here a number is a number and not its digits in quotes."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class SampleRecord(BaseModel):
+    """One episode. `tokens` counts what was generated, also what whole_sentences then cut off."""
+
+    text: str
+    finish_reason: Annotated[
+        FinishReason,
+        Field(description="stop: the episode, or `truncate`, ended the text. length: `length` or n_ctx did."),
+    ]
+    tokens: int
+
+
+class Usage(BaseModel):
+    """Tokens read and made, all samples together."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class TimingRecord(BaseModel):
+    """Seconds from arrival in the engine to the turn, to the first token and to the end; and the speed."""
+
+    queue_s: float
+    first_token_s: float
+    total_s: float
+    tokens_per_s: Annotated[
+        float, Field(description="completion_tokens over the time from the turn to the end.")
+    ]
+
+
+class GenerateAnswer(BaseModel):
+    """The answer: `text` is the first sample's."""
+
+    text: str
+    samples: list[SampleRecord]
+    prefix: str
+    seed: int
+    usage: Usage
+    model: str
+    timing: TimingRecord

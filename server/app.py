@@ -1,0 +1,52 @@
+"""The application factory: settings -> engine -> blueprints."""
+
+import atexit
+
+from flask_openapi3 import Info, OpenAPI
+
+from server.api import generate, health, problems, request_ids, well_formed
+from server.engine import Engine, create_engine
+from server.logs import configure_logging, log_access
+from server.settings import Settings, load_settings
+from server.weights import open_checkpoint
+
+
+def create_app(settings: Settings | None = None) -> OpenAPI:
+    """The Flask application, ready to answer: its checkpoint is loaded and a token was made.
+
+    Without settings they come from the environment. Call it in the process that will serve, after any fork:
+    it starts the engine's thread. Raises SettingsError or CheckpointError, each with one line that says what
+    to mend.
+    """
+    settings = settings or load_settings()
+    configure_logging(settings.log_level)
+    with open_checkpoint(settings.checkpoint) as checkpoint:
+        engine = create_engine(
+            checkpoint, settings.engine, max_running=settings.max_running, max_waiting=settings.max_waiting
+        )
+    atexit.register(engine.close)
+    return assemble(settings, engine, model=checkpoint.name)
+
+
+def assemble(settings: Settings, engine: Engine, model: str) -> OpenAPI:
+    """Put the parts together; `model` is the name that answers carry."""
+    app = OpenAPI(
+        __name__,
+        info=Info(title="Pokegen", version="1", description="Episodes of an anime that never aired."),
+        static_folder=None,
+        doc_ui=False,
+    )
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.extensions["settings"] = settings
+    app.extensions["engine"] = engine
+    app.extensions["model"] = model
+
+    request_ids.register(app)
+    log_access(app)
+    problems.register(app)
+    well_formed.register(app)
+    app.register_api(health.blueprint)
+    app.register_api(generate.blueprint)
+    return app

@@ -1,0 +1,33 @@
+"""The command line: `pokegen COMMAND`."""
+
+import sys
+
+import click
+
+from server.settings import SettingsError, load_settings
+from server.weights import CheckpointError, open_checkpoint
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pokegen")
+def main() -> None:
+    """One fine-tuned GPT-2 in front of hundreds of readers."""
+
+
+@main.command()
+def check() -> None:
+    """Check the settings and the checkpoint they name, without loading its weights.
+
+    The service runs this before it starts. Exits with 1 and one line that says what to mend, if anything.
+    """
+    try:
+        settings = load_settings()
+        with open_checkpoint(settings.checkpoint) as checkpoint:
+            hparams = checkpoint.hparams
+    except (SettingsError, CheckpointError) as error:
+        print(f"pokegen: {error}", file=sys.stderr)
+        sys.exit(1)
+    print(
+        f"{settings.checkpoint}: {hparams.n_layer} layers, {hparams.n_embd} channels, {hparams.n_head} heads,"
+        f" {hparams.n_vocab} tokens in the vocabulary, n_ctx {hparams.n_ctx}"
+    )

@@ -1,0 +1,147 @@
+"""What a submission gives back: the samples as they grow, and a handle to wait for them or give them up."""
+
+import math
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from server.engine.detokenizer import Detokenizer
+from server.engine.errors import EngineError
+from server.engine.sampling import SamplingParams
+
+# stop: the model ended the text, or a stop string did. length: `length` tokens were made. cancelled: the
+# reader left.
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+class Piece(NamedTuple):
+    """Some new text of one sample."""
+
+    sample: int
+    text: str
+
+
+@dataclass(slots=True)
+class Sample:
+    """One continuation, written by the engine. `finish_reason` means nothing before `done`."""
+
+    detokenizer: Detokenizer
+    tokens: list[int] = field(default_factory=list)
+    finish_reason: FinishReason = "cancelled"
+    done: bool = False
+
+    @property
+    def text(self) -> str:
+        """The text so far, without the prompt."""
+        return self.detokenizer.text
+
+
+@dataclass(slots=True)
+class Timing:
+    """When things happened, in seconds of `time.monotonic`; infinity where they have not happened."""
+
+    submitted: float = field(default_factory=time.monotonic)
+    started: float = math.inf
+    first_token: float = math.inf
+    finished: float = math.inf
+
+
+class Generation:
+    """The samples of one submission.
+
+    Iterate over it for `Piece`s as they are made, or call `result` to wait for all of it; both may be used from
+    any thread, and iterating again begins at the beginning. Both raise EngineFailedError if the engine gave up.
+    """
+
+    def __init__(self, prompt_tokens: int, params: SamplingParams, samples: list[Sample]) -> None:
+        self.prompt_tokens = prompt_tokens
+        self.params = params
+        self.samples = samples
+        self.timing = Timing()
+        self.cancelled = False
+        self._error: EngineError | None = None
+        self._changed = threading.Condition()
+        self._streaming = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether every sample has ended, or all of them failed."""
+        return self._error is not None or all(sample.done for sample in self.samples)
+
+    def result(self, timeout: float | None = None) -> list[Sample]:
+        """Wait until it is done. Raises TimeoutError after `timeout` seconds; the generation then goes on."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self.done, timeout):
+                raise TimeoutError(f"not done after {timeout} s")
+            if self._error:
+                raise self._error
+            return self.samples
+
+    def __iter__(self) -> Iterator[Piece]:
+        shown = [0] * len(self.samples)
+        with self._changed:
+            self._streaming += 1
+        try:
+            while True:
+                with self._changed:
+                    while (settled := self._settled()) == shown and not self.done:
+                        self._changed.wait()
+                    done = self.done
+                    pieces = [
+                        Piece(i, sample.text[shown[i] : settled[i]])
+                        for i, sample in enumerate(self.samples)
+                        if settled[i] > shown[i]
+                    ]
+                yield from pieces
+                shown = settled
+                if self._error:
+                    raise self._error
+                if done:
+                    return
+        finally:
+            with self._changed:
+                self._streaming -= 1
+
+    def _settled(self) -> list[int]:
+        return [sample.detokenizer.settled for sample in self.samples]
+
+    def cancel(self) -> None:
+        """Give it up: its places are free from the next step on. Harmless when it is done, or twice."""
+        self.cancelled = True
+
+    # What follows is for the engine.
+
+    def push(self, sample: Sample, token: int) -> bool:
+        """Append a token to a sample. True when a stop string has ended the sample's text.
+
+        Readers are woken only where somebody iterates: the others wait for the end, and waking them would
+        cost every step.
+        """
+        with self._changed:
+            self.timing.first_token = min(self.timing.first_token, time.monotonic())
+            sample.tokens.append(token)
+            stopped = sample.detokenizer.push(token)
+            if self._streaming:
+                self._changed.notify_all()
+            return stopped
+
+    def finish(self, sample: Sample, reason: FinishReason) -> None:
+        """End a sample."""
+        with self._changed:
+            sample.detokenizer.finish()
+            sample.finish_reason = reason
+            sample.done = True
+            if self.done:
+                self.timing.finished = time.monotonic()
+                self.timing.first_token = min(
+                    self.timing.first_token, self.timing.finished
+                )  # of an empty text
+            self._changed.notify_all()
+
+    def fail(self, error: EngineError) -> None:
+        """End all of it with an error, which every reader is given."""
+        with self._changed:
+            self._error = error
+            self._changed.notify_all()

@@ -1,0 +1,84 @@
+"""Every knob of the service, from the environment, validated once."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from server.engine import MAX_TEMPERATURE, EngineName
+
+SHIPPED_CHECKPOINT = Path(__file__).parent.parent / "checkpoint" / "run1"
+
+
+class SettingsError(Exception):
+    """A variable in the environment is not what it must be; the message is one line that names it."""
+
+
+class Settings(BaseSettings):
+    """The variables are these names in capitals with POKEGEN_ in front, such as POKEGEN_CHECKPOINT."""
+
+    model_config = SettingsConfigDict(env_prefix="POKEGEN_", allow_inf_nan=False)
+
+    checkpoint: Annotated[
+        Path,
+        Field(
+            description="Directory of the checkpoint, as gpt-2-simple or Hugging Face's transformers write it."
+        ),
+    ] = SHIPPED_CHECKPOINT
+    engine: Annotated[
+        EngineName,
+        Field(description="What computes: numpy, or gpt2-simple (needs the optional TensorFlow packages)."),
+    ] = "numpy"
+
+    max_running: Annotated[int, Field(ge=1, le=1024, description="Samples that are generated at once.")] = 16
+    max_waiting: Annotated[
+        int,
+        Field(
+            ge=0, le=100_000, description="Samples that may wait for their turn; past that, readers get 503."
+        ),
+    ] = 64
+    max_samples: Annotated[
+        int, Field(ge=1, le=1024, description="The most that one request may ask for as nsamples.")
+    ] = 8
+    request_timeout: Annotated[
+        float, Field(gt=0, le=3600, description="Seconds after which a request is given up with 503.")
+    ] = 60.0
+    max_body: Annotated[int, Field(ge=1024, le=2**24, description="The largest request body in bytes.")] = (
+        65536
+    )
+
+    opening: Annotated[str, Field(min_length=1, description="The prefix of those who give none.")] = (
+        "Ash and his friends"
+    )
+    length: Annotated[int, Field(ge=1, description="New tokens where the request does not say.")] = 256
+    temperature: Annotated[
+        float, Field(ge=0, le=MAX_TEMPERATURE, description="Temperature where the request does not say.")
+    ] = 0.7
+    top_k: Annotated[int, Field(ge=0, description="top_k where the request does not say; 0 is no limit.")] = 0
+    top_p: Annotated[
+        float, Field(ge=0, le=1, description="top_p where the request does not say; 0 is no limit.")
+    ] = 0.0
+
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+        Field(description="The least severe log lines that are written."),
+    ] = "INFO"
+
+    @model_validator(mode="after")
+    def _one_request_can_be_admitted(self) -> Self:
+        if self.max_samples > self.max_running + self.max_waiting:
+            raise ValueError(
+                "POKEGEN_MAX_SAMPLES may be at most POKEGEN_MAX_RUNNING plus POKEGEN_MAX_WAITING"
+            )
+        return self
+
+
+def load_settings() -> Settings:
+    """The settings of this process's environment. Raises SettingsError."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        variable = "".join(f"POKEGEN_{part}".upper() + ": " for part in first["loc"])
+        raise SettingsError(f"{variable}{first['msg']}") from error

@@ -1,0 +1,5 @@
+"""What uWSGI, gunicorn and `flask --app server.wsgi run` load."""
+
+from server.app import create_app
+
+application = create_app()

@@ -1,0 +1,53 @@
+"""Pieces of text never split a character, and a stop string never shows."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.engine.detokenizer import Detokenizer
+
+BYTES = [bytes([i]) for i in range(256)]
+
+
+def pieces_of(text: bytes, *stop: str) -> list[str]:
+    """What a reader is shown, token by token, when each token is one byte."""
+    detokenizer, shown, pieces = Detokenizer(BYTES, stop), 0, []
+    for byte in text:
+        stopped = detokenizer.push(byte)
+        pieces.append(detokenizer.text[shown : detokenizer.settled])
+        shown = max(shown, detokenizer.settled)
+        if stopped:
+            break
+    detokenizer.finish()
+    return [*pieces, detokenizer.text[shown:]]
+
+
+def test_a_character_comes_whole_or_not_yet() -> None:
+    assert pieces_of("é!".encode()) == ["", "é", "!", ""]
+
+
+def test_an_incomplete_character_at_the_end_is_dropped() -> None:
+    assert "".join(pieces_of("ab😀".encode()[:-1])) == "ab"
+
+
+def test_bytes_that_are_not_utf8_become_the_replacement_character() -> None:
+    assert "".join(pieces_of(b"a\xffb")) == "a\ufffdb"
+
+
+def test_text_ends_in_front_of_the_first_stop_string() -> None:
+    assert "".join(pieces_of(b"one. two. three", ". t", "wo")) == "one"
+
+
+def test_a_beginning_that_may_become_a_stop_string_is_held_back() -> None:
+    pieces = pieces_of(b"xEN", "END")
+    assert pieces[:3] == ["", "", "x"]
+    assert "".join(pieces) == "xEN", "and shown when it did not"
+
+
+@given(st.text(), st.lists(st.text(min_size=1, max_size=3), max_size=3))
+def test_pieces_add_up_to_the_text_before_the_first_stop_string(text: str, stop: list[str]) -> None:
+    ends = [end for end in range(len(text) + 1) if any(text[:end].endswith(s) for s in stop)]
+    if ends:  # the first that is complete ends it; it is cut where the earliest of those ending there begins
+        expected = min((text[: ends[0]].find(s) for s in stop if s in text[: ends[0]]), default=len(text))
+        assert "".join(pieces_of(text.encode(), *stop)) == text[:expected]
+    else:
+        assert "".join(pieces_of(text.encode(), *stop)) == text
