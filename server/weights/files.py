@@ -1,0 +1,104 @@
+"""Reading files that may be missing, damaged or hostile: each fault is a CheckpointError naming the file."""
+
+import json
+import os
+from pathlib import Path
+
+from server.weights.errors import COPY_AGAIN, CheckpointError
+
+# For what is read whole: headers, settings, vocabularies. All of GPT-2's own, of any size, are far smaller.
+SMALL_FILE = 16 << 20
+
+
+class DataFile:
+    """An open file that is read in pieces, and stays readable when its name goes to another file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open `path`. Raises CheckpointError when it is missing or not a regular file, else OSError."""
+        # What is no regular file may block (a pipe) or never end (a device).
+        if not path.is_file():
+            problem = "is not a regular file" if path.exists() else "is missing"
+            raise CheckpointError(path, problem, "copy the whole checkpoint directory, with this file in it")
+        self.path = path
+        self._file = path.open("rb", buffering=0)
+        self.size = os.fstat(self._file.fileno()).st_size
+
+    def read(self, offset: int, size: int) -> bytes:
+        """`size` bytes from `offset`, for any thread. Raises CheckpointError when the file ends before them."""
+        pieces = []
+        wanted = size
+        while wanted:
+            try:
+                piece = os.pread(self._file.fileno(), wanted, offset)
+            except OSError as error:
+                raise CheckpointError(self.path, f"can't be read: {error.strerror}", COPY_AGAIN) from error
+            if not piece:
+                raise CheckpointError(
+                    self.path, f"has {offset} bytes where {offset + wanted} are needed", COPY_AGAIN
+                )
+            pieces.append(piece)
+            offset += len(piece)
+            wanted -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def close(self) -> None:
+        """Give the file back. What is read afterwards raises ValueError."""
+        self._file.close()
+
+
+class DataFiles:
+    """The data files of one checkpoint, each opened once."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, DataFile] = {}
+
+    def open(self, path: Path) -> DataFile:
+        """The open file at `path`. Raises as DataFile does."""
+        if path not in self._files:
+            self._files[path] = DataFile(path)
+        return self._files[path]
+
+    def close(self) -> None:
+        """Close them all."""
+        for file in self._files.values():
+            file.close()
+
+
+def read_bytes(path: Path) -> bytes:
+    """All of a small file. Raises CheckpointError when it is missing or larger than `SMALL_FILE`."""
+    file = DataFile(path)
+    try:
+        if file.size > SMALL_FILE:
+            raise CheckpointError(path, f"has {file.size} bytes, over the limit of {SMALL_FILE}", COPY_AGAIN)
+        return file.read(0, file.size)
+    finally:
+        file.close()
+
+
+def read_text(path: Path) -> str:
+    """All of a small text file, with Unix line ends. Raises CheckpointError, also when it is not UTF-8."""
+    try:
+        return read_bytes(path).decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise CheckpointError(path, f"is not UTF-8 at byte {error.start}", COPY_AGAIN) from error
+
+
+def parse_object(text: str, path: Path) -> dict[str, object]:
+    """The JSON object that `text`, from `path`, is. Raises CheckpointError when it is anything else."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(path, f"is not JSON: {error}", COPY_AGAIN) from error
+    return as_object(value, "the file", path)
+
+
+def read_object(path: Path) -> dict[str, object]:
+    """The JSON object in a small file. Raises CheckpointError when there is none."""
+    return parse_object(read_text(path), path)
+
+
+def as_object(value: object, name: str, path: Path) -> dict[str, object]:
+    """`value` if it is a JSON object. Raises CheckpointError, which calls it `name`, when it is not."""
+    if not isinstance(value, dict):
+        raise CheckpointError(path, f"{name} is {value!r:.40} and not a JSON object", COPY_AGAIN)
+    return value
