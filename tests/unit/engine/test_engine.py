@@ -1,0 +1,275 @@
+"""The engine's promises, kept over a real (tiny) GPT-2."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from random import Random
+
+import numpy as np
+import pytest
+
+from server.engine import (
+    Engine,
+    EngineBusyError,
+    EngineFailedError,
+    Generation,
+    PromptTooLongError,
+    SamplingParams,
+)
+from server.engine.core import SequentialCore
+from server.engine.gpt2 import GPT2
+from server.engine.kv_blocks import blocks_for
+from server.engine.scheduler import PREFILL_CHUNK, Slice
+from server.weights import Checkpoint
+
+PROMPT = "Ash and Pikachu were"
+
+
+class RecordingCore(SequentialCore):
+    """The real core, which also notes what each step was asked for and can be held up."""
+
+    def __init__(self, model: GPT2) -> None:
+        super().__init__(model)
+        self.steps: list[list[Slice]] = []
+        self.may_step = threading.Event()
+        self.may_step.set()
+
+    def step(self, batch: list[Slice]) -> list[int | None]:
+        self.may_step.wait()
+        self.steps.append(batch)
+        return super().step(batch)
+
+
+class Bench:
+    """An engine with its core and model within reach."""
+
+    def __init__(self, checkpoint: Checkpoint, max_running: int, max_waiting: int, n_blocks: int) -> None:
+        self.model = GPT2(checkpoint, n_blocks)
+        self.core = RecordingCore(self.model)
+        self.engine = Engine(
+            self.core,
+            checkpoint.hparams,
+            checkpoint.tokenizer,
+            n_blocks=n_blocks,
+            max_running=max_running,
+            max_waiting=max_waiting,
+        )
+
+    def text(self, prompt: str | list[int] = PROMPT, **fields: object) -> str:
+        return self.submit(prompt, **fields).result(timeout=30)[0].text
+
+    def submit(self, prompt: str | list[int] = PROMPT, **fields: object) -> Generation:
+        return self.engine.submit(prompt, SamplingParams(**{"length": 12, "seed": 1} | fields))  # type: ignore[arg-type]
+
+    def wait_until_idle(self) -> None:
+        deadline = time.monotonic() + 10
+        while list(self.engine._scheduler):
+            assert time.monotonic() < deadline, "something still runs or waits"
+            time.sleep(0.005)
+
+
+@pytest.fixture
+def make_bench(tiny_checkpoint: Checkpoint) -> Iterator[Callable[..., Bench]]:
+    benches: list[Bench] = []
+
+    def make(max_running: int = 8, max_waiting: int = 64, n_blocks: int | None = None) -> Bench:
+        n_blocks = n_blocks or max_running * blocks_for(tiny_checkpoint.hparams.n_ctx)
+        benches.append(Bench(tiny_checkpoint, max_running, max_waiting, n_blocks))
+        return benches[-1]
+
+    yield make
+    for bench in benches:
+        bench.core.may_step.set()
+        bench.engine.close()
+        assert not bench.engine.alive
+
+
+@pytest.fixture
+def bench(make_bench: Callable[..., Bench]) -> Bench:
+    return make_bench()
+
+
+def test_a_seed_decides_the_text(bench: Bench) -> None:
+    assert bench.text(seed=1) == bench.text(seed=1) != bench.text(seed=2)
+
+
+def test_a_text_does_not_depend_on_who_else_reads(make_bench: Callable[..., Bench]) -> None:
+    quiet, crowded = make_bench(max_running=1), make_bench(max_running=5)
+    random = Random(7)
+    wishes = [
+        {
+            "prompt": PROMPT + " and" * random.randrange(3 * PREFILL_CHUNK),
+            "length": random.randrange(1, 20),
+            "seed": random.randrange(99),
+            "top_p": random.choice([0, 0.9]),
+        }
+        for _ in range(40)
+    ]
+    alone = [quiet.text(**wish) for wish in wishes]
+    together = []
+    for wish in wishes:
+        together.append(crowded.submit(**wish))
+        if random.random() < 0.2:
+            crowded.submit(seed=99, length=60).cancel()
+        time.sleep(random.random() / 200)
+    assert [generation.result(timeout=30)[0].text for generation in together] == alone
+    assert max(len(batch) for batch in crowded.core.steps) > 1, "they did run together"
+
+
+def test_samples_are_different_and_do_not_depend_on_how_many_there_are(bench: Bench) -> None:
+    three = [sample.text for sample in bench.submit(nsamples=3).result(timeout=30)]
+    assert len(set(three)) == 3
+    assert three[0] == bench.text()
+
+
+def test_iterating_gives_the_same_text_in_pieces(bench: Bench) -> None:
+    generation = bench.submit(length=40, nsamples=2)
+    pieces = list(generation)
+    assert len(pieces) > 2, "they came one by one"
+    for index, sample in enumerate(generation.result()):
+        assert "".join(piece.text for piece in pieces if piece.sample == index) == sample.text
+    assert list(generation)[0].text == generation.samples[0].text, "a late reader gets all at once"
+
+
+def test_a_text_may_be_read_while_it_grows(bench: Bench) -> None:
+    bench.core.may_step.clear()
+    generation = bench.submit(length=30)
+    pieces = iter(generation)
+    bench.core.may_step.set()
+    assert next(pieces).text
+    assert generation.samples[0].text
+
+
+def test_length_counts_new_tokens(bench: Bench) -> None:
+    [sample] = bench.submit(length=5, ignore_end_of_text=True).result(timeout=30)
+    assert (len(sample.tokens), sample.finish_reason) == (5, "length")
+
+
+def test_end_of_text_ends_it_unless_asked_to_go_on(bench: Bench, tiny_checkpoint: Checkpoint) -> None:
+    end = tiny_checkpoint.tokenizer.end_of_text
+    bench.model._weights["ln_f/g"][:] = 0  # now the activations are ln_f's bias whatever the tokens are
+    bench.model._weights["ln_f/b"][:] = tiny_checkpoint.tensor("wte")[end] * 100  # and that is the end's embedding
+    [sample] = bench.submit(temperature=0).result(timeout=30)
+    assert (sample.text, sample.tokens, sample.finish_reason) == ("", [], "stop")
+    [sample] = bench.submit(temperature=0, ignore_end_of_text=True).result(timeout=30)
+    assert (sample.tokens, sample.finish_reason) == ([end] * 12, "length")
+
+
+def test_a_stop_string_ends_the_text_before_it(bench: Bench) -> None:
+    whole = bench.text(length=40)
+    stop = whole[10:13]
+    [sample] = bench.submit(length=40, stop=(stop,)).result(timeout=30)
+    assert (sample.text, sample.finish_reason) == (whole[: whole.index(stop)], "stop")
+
+
+def test_what_does_not_fit_into_n_ctx_is_left_away(bench: Bench) -> None:
+    n_ctx = bench.engine.hparams.n_ctx
+    [sample] = bench.submit([5] * (n_ctx - 3), length=99, ignore_end_of_text=True).result(timeout=30)
+    assert (len(sample.tokens), sample.finish_reason) == (3, "length")
+
+
+def test_a_prompt_without_room_for_a_token_is_refused_with_the_counts(bench: Bench) -> None:
+    n_ctx = bench.engine.hparams.n_ctx
+    with pytest.raises(PromptTooLongError) as caught:
+        bench.submit([5] * n_ctx)
+    assert (caught.value.tokens, caught.value.limit) == (n_ctx, n_ctx - 1)
+
+
+@pytest.mark.parametrize("prompt", [[], [-1], [10**6]])
+def test_a_prompt_of_tokens_must_be_tokens(bench: Bench, prompt: list[int]) -> None:
+    with pytest.raises(ValueError, match="one or more tokens from 0 to"):
+        bench.submit(prompt)
+
+
+def test_a_long_prompt_is_read_in_chunks_while_others_go_on(bench: Bench) -> None:
+    bench.core.may_step.clear()
+    running = bench.submit(length=20)
+    late = bench.submit([5] * (3 * PREFILL_CHUNK), length=1)
+    bench.core.may_step.set()
+    running.result(timeout=30)
+    late.result(timeout=30)
+    both = [{part.sequence.generation: part for part in step} for step in bench.core.steps]
+    chunks = [len(step[late].tokens) for step in both if late in step]
+    assert chunks == [PREFILL_CHUNK] * 3
+    assert all(len(step[running].tokens) == 1 for step in both[1:] if late in step and running in step)
+
+
+def test_the_first_to_come_is_the_first_to_start(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(max_running=2)
+    generations = [bench.submit(length=3 + i % 4) for i in range(12)]
+    for generation in generations:
+        generation.result(timeout=30)
+    started = [generation.timing.started for generation in generations]
+    assert started == sorted(started)
+
+
+def test_a_full_queue_is_said_at_once_with_a_time_to_come_back(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(max_running=1, max_waiting=2)
+    bench.core.may_step.clear()
+    admitted = [bench.submit() for _ in range(3)]
+    with pytest.raises(EngineBusyError) as caught:
+        bench.submit()
+    assert 1 <= caught.value.retry_after <= 120
+    bench.core.may_step.set()
+    for generation in admitted:
+        generation.result(timeout=30)
+    bench.text()
+
+
+def test_memory_decides_how_many_run_and_all_blocks_come_back(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(max_running=8, n_blocks=blocks_for(256))
+    generations = [bench.submit(length=200, seed=seed) for seed in range(4)]
+    for generation in generations[1:]:
+        generation.cancel()
+    generations[0].result(timeout=30)
+    bench.wait_until_idle()
+    assert max(len(batch) for batch in bench.core.steps) == 1, "each reserves more than half of the blocks"
+    assert bench.engine._scheduler._kv_blocks.n_free == blocks_for(256)
+
+
+def test_cancelling_frees_the_place_and_keeps_what_was_written(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(max_running=1)
+    generation = bench.submit(length=200, ignore_end_of_text=True)
+    next(iter(generation))
+    generation.cancel()
+    [sample] = generation.result(timeout=30)
+    assert sample.finish_reason == "cancelled"
+    assert 0 < len(sample.tokens) < 200
+    generation.cancel()
+    bench.text()
+
+
+def test_waiting_has_a_limit_of_the_readers_choice(bench: Bench) -> None:
+    bench.core.may_step.clear()
+    generation = bench.submit()
+    with pytest.raises(TimeoutError):
+        generation.result(timeout=0.01)
+    bench.core.may_step.set()
+    assert generation.result(timeout=30)
+
+
+def test_a_failed_step_fails_its_generations_and_the_engine_goes_on(bench: Bench) -> None:
+    good = bench.text()
+    weights = bench.model._weights["ln_f/b"].copy()
+    bench.model._weights["ln_f/b"][:] = np.nan
+    with pytest.raises(EngineFailedError, match="ValueError"):
+        bench.submit(nsamples=2).result(timeout=30)
+    with pytest.raises(EngineFailedError):
+        list(bench.submit())
+    bench.model._weights["ln_f/b"][:] = weights
+    assert bench.text() == good
+    bench.wait_until_idle()
+
+
+def test_closing_fails_what_has_not_ended(bench: Bench) -> None:
+    bench.core.may_step.clear()
+    generations = [bench.submit(length=200) for _ in range(20)]
+    closing = threading.Thread(target=bench.engine.close)
+    closing.start()
+    bench.core.may_step.set()
+    closing.join(timeout=30)
+    for generation in generations:
+        with pytest.raises(EngineFailedError, match="closed"):
+            generation.result(timeout=1)
+    with pytest.raises(EngineFailedError, match="closed"):
+        bench.submit()
