@@ -69,7 +69,9 @@ class Oracle:
         return result
 
     def greedy(self, tokens: list[int]) -> list[int]:
-        result: list[int] = self._session.run(self._greedy, {self._context: [tokens]})[0, len(tokens) :].tolist()
+        result: list[int] = self._session.run(self._greedy, {self._context: [tokens]})[
+            0, len(tokens) :
+        ].tolist()
         return result
 
 
@@ -103,7 +105,9 @@ def logits_of(gpt2: GPT2, tokens: list[int], chunk: int) -> NDArray[np.float32]:
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 def test_logits_agree_with_gpt2_simple(oracle: Oracle, checkpoint: Checkpoint, chunk: int) -> None:
     gpt2 = GPT2(checkpoint, blocks_for(oracle.hparams.n_ctx))
-    whole_context = np.random.default_rng(0).integers(0, oracle.hparams.n_vocab, oracle.hparams.n_ctx).tolist()
+    whole_context = (
+        np.random.default_rng(0).integers(0, oracle.hparams.n_vocab, oracle.hparams.n_ctx).tolist()
+    )
     for tokens in [*(oracle.encoder.encode(prefix) for prefix in PREFIXES), whole_context]:
         np.testing.assert_allclose(logits_of(gpt2, tokens, chunk), oracle.logits(tokens), rtol=0, atol=1e-4)
 
@@ -136,7 +140,8 @@ def test_both_engines_draw_the_same_text_from_a_seed(checkpoint: Checkpoint, eng
     params = SamplingParams(length=40, temperature=0.9, top_p=0.9, seed=5, nsamples=3)
     for prefix in PREFIXES[:3]:
         texts = [
-            [sample.text for sample in each.submit(prefix, params).result(timeout=60)] for each in (engine, other)
+            [sample.text for sample in each.submit(prefix, params).result(timeout=60)]
+            for each in (engine, other)
         ]
         assert texts[0] == texts[1]
     other.close()
@@ -169,7 +174,9 @@ def test_logits_and_greedy_tokens_agree_with_transformers(transformers_directory
             context = torch.tensor([tokens])
             with torch.inference_mode():
                 logits = theirs(context).logits[0].numpy()
-                greedy = theirs.generate(context, max_new_tokens=LENGTH, do_sample=False, eos_token_id=None, pad_token_id=0)
+                greedy = theirs.generate(
+                    context, max_new_tokens=LENGTH, do_sample=False, eos_token_id=None, pad_token_id=0
+                )
             np.testing.assert_allclose(logits_of(gpt2, tokens, 7), logits, rtol=0, atol=1e-4)
             [ours] = engine.submit(tokens, GREEDY).result(timeout=60)
             assert ours.tokens == greedy[0, len(tokens) :].tolist(), prefix

@@ -12,7 +12,9 @@ def test_every_setting_is_documented_with_its_default_and_meaning() -> None:
     table = dict(
         (name, (default, meaning))
         for name, default, meaning in re.findall(
-            r"^\| `POKEGEN_(\w+)` \| `(.*?)` \| (.*?) \|$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE
+            r"^\| `POKEGEN_(\w+)` \| `(.*?)` \| (.*?) \|$",
+            (ROOT / "docs/operations.md").read_text(),
+            re.MULTILINE,
         )
     )
     for name, field in Settings.model_fields.items():
@@ -26,6 +28,9 @@ def test_every_setting_is_documented_with_its_default_and_meaning() -> None:
 
 def test_every_path_that_a_document_names_is_there() -> None:
     for document in [ROOT / "README.md", *ROOT.glob("docs/*.md")]:
-        named = re.findall(r"`((?:server|nginx|finetune|tests|docs|checkpoint|corpus|scripts)/[\w./-]*)`", document.read_text())
+        named = re.findall(
+            r"`((?:server|nginx|finetune|tests|docs|checkpoint|corpus|scripts)/[\w./-]*)`",
+            document.read_text(),
+        )
         missing = [path for path in named if not (ROOT / path).exists()]
         assert not missing, f"{document.name} names what is not there: {missing}"
