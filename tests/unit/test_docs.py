@@ -9,14 +9,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_every_setting_is_documented_with_its_default_and_meaning() -> None:
-    table = dict(
-        (name, (default, meaning))
+    table = {
+        name: (default, meaning)
         for name, default, meaning in re.findall(
             r"^\| `POKEGEN_(\w+)` \| `(.*?)` \| (.*?) \|$",
             (ROOT / "docs/operations.md").read_text(),
             re.MULTILINE,
         )
-    )
+    }
     for name, field in Settings.model_fields.items():
         default, meaning = table[name.upper()]
         assert meaning == field.description, name

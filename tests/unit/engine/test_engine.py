@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def test_a_seed_decides_the_text(bench: Bench) -> None:
 def test_a_text_does_not_depend_on_who_else_reads(make_bench: Callable[..., Bench]) -> None:
     quiet, crowded = make_bench(max_running=1), make_bench(max_running=5)
     random = Random(7)
-    wishes = [
+    wishes: list[dict[str, Any]] = [
         {
             "prompt": PROMPT + " and" * random.randrange(3 * PREFILL_CHUNK),
             "length": random.randrange(1, 20),
@@ -128,7 +129,7 @@ def test_iterating_gives_the_same_text_in_pieces(bench: Bench) -> None:
     assert len(pieces) > 2, "they came one by one"
     for index, sample in enumerate(generation.result()):
         assert "".join(piece.text for piece in pieces if piece.sample == index) == sample.text
-    assert list(generation)[0].text == generation.samples[0].text, "a late reader gets all at once"
+    assert next(iter(generation)).text == generation.samples[0].text, "a late reader gets all at once"
 
 
 def test_a_text_may_be_read_while_it_grows(bench: Bench) -> None:
@@ -148,7 +149,9 @@ def test_length_counts_new_tokens(bench: Bench) -> None:
 def test_end_of_text_ends_it_unless_asked_to_go_on(bench: Bench, tiny_checkpoint: Checkpoint) -> None:
     end = tiny_checkpoint.tokenizer.end_of_text
     bench.model._weights["ln_f/g"][:] = 0  # now the activations are ln_f's bias whatever the tokens are
-    bench.model._weights["ln_f/b"][:] = tiny_checkpoint.tensor("wte")[end] * 100  # and that is the end's embedding
+    bench.model._weights["ln_f/b"][:] = (
+        tiny_checkpoint.tensor("wte")[end] * 100
+    )  # and that is the end's embedding
     [sample] = bench.submit(temperature=0).result(timeout=30)
     assert (sample.text, sample.tokens, sample.finish_reason) == ("", [], "stop")
     [sample] = bench.submit(temperature=0, ignore_end_of_text=True).result(timeout=30)
