@@ -87,9 +87,9 @@ def write_gpt2_simple(directory: Path, hparams: HParams, seed: int = 0) -> None:
         tokens = tf.compat.v1.placeholder(tf.int32, [1, None])
         model.model(hparams=model.HParams(**asdict(hparams)), X=tokens)
         variables = [v for v in tf.compat.v1.trainable_variables() if "model" in v.name]
-        for variable in variables:
-            value = tensors[variable.op.name.removeprefix("model/")]
-            session.run(variable.initializer, {variable.initial_value: value.reshape(variable.shape)})
+        values = [tensors[v.op.name.removeprefix("model/")].reshape(v.shape) for v in variables]
+        feed = {v.initial_value: value for v, value in zip(variables, values, strict=True)}
+        session.run([v.initializer for v in variables], feed)
         saver = tf.compat.v1.train.Saver(var_list=variables, max_to_keep=1)
         saver.save(session, str(directory / "model"), global_step=1000)
 
