@@ -1,0 +1,47 @@
+"""A run's best weights as a checkpoint directory that our server, transformers and gpt-2-simple's readers know."""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from finetune import vocabulary
+
+
+def read_best(run: Path, dropout: float = 0.0) -> GPT2LMHeadModel:
+    """The model, in float32, that did best on the held-out episodes.
+
+    Raises FileNotFoundError when nothing has been trained in `run`.
+    """
+    if not (run / "best.pt").exists():
+        raise FileNotFoundError(f"{run / 'best.pt'} is missing: train there first, or name another run")
+    model = GPT2LMHeadModel(GPT2Config.from_pretrained(run, resid_pdrop=dropout, embd_pdrop=dropout))
+    model.load_state_dict(torch.load(run / "best.pt"))
+    return model
+
+
+def export(run: Path, vocabulary_folder: Path, checkpoint: Path) -> None:
+    """Write `checkpoint`: hparams.json, config.json, generation_config.json, model.safetensors, the vocabulary's files.
+
+    Weights are float16 on disk, half the size, and the configuration has transformers load them as float32. The head is
+    the token embedding, so it is not stored a second time.
+    """
+    model = read_best(run)
+    config = model.config
+    model.generation_config.pad_token_id = config.eos_token_id
+    torch.nn.Module.half(model).save_pretrained(checkpoint)
+    write_json(checkpoint / "config.json", config.to_diff_dict() | {"dtype": "float32"})
+    hparams = {"n_vocab": config.vocab_size, "n_ctx": config.n_positions}
+    write_json(
+        checkpoint / "hparams.json",
+        hparams | {name: getattr(config, name) for name in ("n_embd", "n_head", "n_layer")},
+    )
+    for name in vocabulary.FILES:
+        shutil.copy(vocabulary_folder / name, checkpoint)
+
+
+def write_json(file: Path, value: object) -> None:
+    """Indented, for people to read."""
+    file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
