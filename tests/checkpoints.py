@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+# For tests to which the shape does not matter.
+TINY = HParams(n_vocab=280, n_ctx=4, n_embd=6, n_head=2, n_layer=1)
+
 END_OF_TEXT = "<|endoftext|>"
 EPISODES = Path(__file__).parents[1] / "corpus/episodes"
 

@@ -34,7 +34,9 @@ class DataFile:
                 raise CheckpointError(self.path, f"can't be read: {error.strerror}", COPY_AGAIN) from error
             if not piece:
                 raise CheckpointError(
-                    self.path, f"has {offset} bytes where {offset + wanted} are needed", COPY_AGAIN
+                    self.path,
+                    f"has {os.fstat(self._file.fileno()).st_size} bytes where {offset + wanted} are needed",
+                    COPY_AGAIN,
                 )
             pieces.append(piece)
             offset += len(piece)

@@ -58,15 +58,16 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
     end = len(block) - 4 - 4 * restarts
     if end < 0:
         raise ValueError("has a block shorter than its own restart points")
+    entries = block[:end]
     key = b""
     position = 0
     while position < end:
-        shared, position = varint(block, position)
-        unshared, position = varint(block, position)
-        size, position = varint(block, position)
+        shared, position = varint(entries, position)
+        unshared, position = varint(entries, position)
+        size, position = varint(entries, position)
         if shared > len(key) or shared + unshared > _LONGEST_KEY:
             raise ValueError(f"has a key of {shared} + {unshared} bytes after one of {len(key)}")
-        suffix, position = take(block, position, unshared)
-        value, position = take(block, position, size)
+        suffix, position = take(entries, position, unshared)
+        value, position = take(entries, position, size)
         key = key[:shared] + suffix
         yield key, value

@@ -1,0 +1,209 @@
+"""Opening a checkpoint, and what each kind of fault is answered with."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from server.weights import CheckpointError, open_checkpoint
+from tests.checkpoints import TINY, random_tensors
+
+DATA = "model-1000.data-00000-of-00001"
+
+
+def refusal(directory: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(directory)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("kind", ["gpt2_simple", "hugging_face"])
+def test_it_gives_every_tensor(kind: str, request: pytest.FixtureRequest) -> None:
+    directory: Path = request.getfixturevalue(kind)
+    with open_checkpoint(directory) as checkpoint:
+        assert checkpoint.name == "run1"
+        assert checkpoint.directory == directory
+        assert checkpoint.hparams == TINY
+        assert checkpoint.tokenizer.n_vocab == TINY.n_vocab
+        for name, expected in random_tensors(TINY, seed=1).items():
+            np.testing.assert_array_equal(checkpoint.tensor(name), expected)
+
+
+def test_an_array_is_the_callers_own(gpt2_simple: Path) -> None:
+    with open_checkpoint(gpt2_simple) as checkpoint:
+        first = checkpoint.tensor("h0/attn/c_attn/w")
+        assert first.flags.c_contiguous
+        assert first.flags.writeable
+        first[:] = 0
+        assert checkpoint.tensor("h0/attn/c_attn/w").any()
+
+
+def test_a_name_that_gpt2_does_not_have(gpt2_simple: Path) -> None:
+    with open_checkpoint(gpt2_simple) as checkpoint, pytest.raises(KeyError, match="h1/ln_1/g"):
+        checkpoint.tensor("h1/ln_1/g")
+
+
+def test_safetensors_are_preferred(gpt2_simple: Path, hugging_face: Path) -> None:
+    both = Path(shutil.copytree(gpt2_simple, hugging_face, dirs_exist_ok=True))
+    (both / DATA).unlink()
+    with open_checkpoint(both) as checkpoint:
+        assert checkpoint.tensor("wpe").shape == (TINY.n_ctx, TINY.n_embd)
+
+
+def test_what_is_open_outlives_its_name(gpt2_simple: Path) -> None:
+    """A training that saves its next step deletes the last one, and may do so while the service starts."""
+    with open_checkpoint(gpt2_simple) as checkpoint:
+        (gpt2_simple / DATA).unlink()
+        np.testing.assert_array_equal(checkpoint.tensor("wte"), random_tensors(TINY, seed=1)["wte"])
+
+
+def test_after_close_the_sizes_and_the_tokenizer_stay(gpt2_simple: Path) -> None:
+    with open_checkpoint(gpt2_simple) as checkpoint:
+        pass
+    assert checkpoint.hparams == TINY
+    assert checkpoint.tokenizer.decode(checkpoint.tokenizer.encode("Ash")) == "Ash"
+    with pytest.raises(ValueError, match="closed file"):
+        checkpoint.tensor("wte")
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize("kind", ["gpt2_simple", "hugging_face"])
+def test_no_file_stays_open(kind: str, request: pytest.FixtureRequest) -> None:
+    directory: Path = request.getfixturevalue(kind)
+    before = open_files()
+    with open_checkpoint(directory):
+        assert open_files() == before + 1
+    for tokenizer in ("vocab.bpe", "tokenizer.json"):
+        (directory / tokenizer).unlink(missing_ok=True)
+    refusal(directory)  # the weights were opened by then
+    assert open_files() == before
+
+
+def test_damage_is_found_where_it_is(gpt2_simple: Path) -> None:
+    """Opening reads no weights: a damaged tensor is refused when it is asked for, and the others are sound."""
+    data = gpt2_simple / DATA
+    with open_checkpoint(gpt2_simple) as checkpoint:
+        wte = checkpoint.tensor("wte").tobytes()
+    content = data.read_bytes()
+    data.write_bytes(content.replace(wte, bytes(len(wte))))
+    with open_checkpoint(gpt2_simple) as checkpoint:
+        checkpoint.tensor("wpe")
+        with pytest.raises(CheckpointError, match=f"{DATA}: tensor model/wte has a checksum other than"):
+            checkpoint.tensor("wte")
+
+
+def test_a_file_that_shrinks_while_it_is_open(hugging_face: Path) -> None:
+    with open_checkpoint(hugging_face) as checkpoint:
+        os.truncate(hugging_face / "model.safetensors", 100)
+        with pytest.raises(CheckpointError, match=r"model\.safetensors: has 100 bytes where"):
+            checkpoint.tensor("wte")
+
+
+def rewrite(name: str, change: Callable[[dict[str, object]], object]) -> Callable[[Path], object]:
+    """Change the JSON object in the file called `name`."""
+
+    def spoil(directory: Path) -> None:
+        content = json.loads((directory / name).read_text(encoding="utf-8"))
+        change(content)
+        (directory / name).write_text(json.dumps(content), encoding="utf-8")
+
+    return spoil
+
+
+def remove(name: str) -> Callable[[Path], object]:
+    return lambda directory: (directory / name).unlink()
+
+
+def write(name: str, content: bytes) -> Callable[[Path], object]:
+    return lambda directory: (directory / name).write_bytes(content)
+
+
+def make_a_pipe(directory: Path) -> None:
+    (directory / "encoder.json").unlink()
+    os.mkfifo(directory / "encoder.json")
+
+
+GPT2_SIMPLE_FAULTS = {
+    "no hparams": (remove("hparams.json"), "hparams.json: is missing; copy the whole"),
+    "no index": (remove("model-1000.index"), "model-1000.index: is missing; copy the whole"),
+    "no data": (remove(DATA), f"{DATA}: is missing; copy the whole"),
+    "no encoder": (remove("encoder.json"), "encoder.json: is missing; copy the whole"),
+    "no merges": (remove("vocab.bpe"), "vocab.bpe: is missing; copy the whole"),
+    "no checkpoint": (remove("checkpoint"), "run1: has neither model.safetensors nor gpt-2-simple's file"),
+    "unnamed": (write("checkpoint", b""), "checkpoint: has no line model_checkpoint_path"),
+    "named wrongly": (write("checkpoint", b'model_checkpoint_path: ".."'), "checkpoint: has no line"),
+    "not named so": (
+        write("checkpoint", b'model_checkpoint_path: "model-9"'),
+        "model-9.index: is missing; copy the whole",
+    ),
+    "name too long": (
+        write("checkpoint", b'model_checkpoint_path: "' + b"m" * 300 + b'"'),
+        "can't be opened: File name too long",
+    ),
+    "a pipe": (make_a_pipe, "encoder.json: is not a regular file"),
+    "no JSON": (write("hparams.json", b"{"), "hparams.json: is not JSON: Expecting property name"),
+    "no object": (write("hparams.json", b"[]"), r"hparams.json: the file is \[\] and not a JSON object"),
+    "no UTF-8": (write("hparams.json", b'{"\xff'), "hparams.json: is not UTF-8 at byte 2"),
+    "deep JSON": (write("hparams.json", b"[" * 100_000), "hparams.json: is not JSON: maximum recursion"),
+    "vast JSON": (write("hparams.json", b" " * (16 << 20) + b"{}"), "has 16777218 bytes, over the limit of"),
+    "a size is missing": (
+        rewrite("hparams.json", lambda sizes: sizes.pop("n_ctx")),
+        "n_ctx is missing, not a",
+    ),
+    "a size is a text": (
+        rewrite("hparams.json", lambda sizes: sizes.update(n_embd="6")),
+        "n_embd is '6', not a whole number from 1 to 32768",
+    ),
+    "a size is true": (
+        rewrite("hparams.json", lambda sizes: sizes.update(n_head=True)),
+        "n_head is True, not",
+    ),
+    "a size is 0": (rewrite("hparams.json", lambda sizes: sizes.update(n_layer=0)), "n_layer is 0, not a"),
+    "a size is absurd": (
+        rewrite("hparams.json", lambda sizes: sizes.update(n_vocab=10**12)),
+        "n_vocab is 1000000000000, not a whole number from 1 to 1048576",
+    ),
+    "heads do not divide": (
+        rewrite("hparams.json", lambda sizes: sizes.update(n_head=4)),
+        "hparams.json: n_embd is 6, which n_head, 4, does not divide",
+    ),
+    "other weights": (
+        rewrite("hparams.json", lambda sizes: sizes.update(n_vocab=281)),
+        r"model-1000.index: tensor model/wte has shape \(280, 6\) where hparams.json calls for \(281, 6\)",
+    ),
+    "more layers": (
+        rewrite("hparams.json", lambda sizes: sizes.update(n_layer=2)),
+        r"tensor model/h1/ln_1/g, by hparams.json of shape \(6,\), is missing; take hparams.json",
+    ),
+    "fewer data": (
+        lambda directory: os.truncate(directory / DATA, 5000),
+        rf"{DATA}: tensor model/wte ends at byte \d+ of a file of 5000; the file is damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", GPT2_SIMPLE_FAULTS)
+def test_a_fault_in_a_directory_of_gpt2_simple(gpt2_simple: Path, fault: str) -> None:
+    spoil, expected = GPT2_SIMPLE_FAULTS[fault]
+    spoil(gpt2_simple)
+    assert re.search(expected, refusal(gpt2_simple))
+
+
+def test_no_such_directory(tmp_path: Path) -> None:
+    assert f"{tmp_path / 'run2'}: can't be opened: No such file" in refusal(tmp_path / "run2")
+
+
+def test_a_file_instead_of_a_directory(gpt2_simple: Path) -> None:
+    assert "checkpoint: can't be opened: Not a directory; name a directory" in refusal(
+        gpt2_simple / "checkpoint"
+    )
