@@ -7,7 +7,7 @@ from flask_openapi3 import Info, OpenAPI
 from server.api import generate, health, problems, request_ids, well_formed
 from server.engine import Engine, create_engine
 from server.logs import configure_logging, log_access
-from server.settings import Settings, load_settings
+from server.settings import Settings, load_settings, require_fitting_opening
 from server.weights import open_checkpoint
 
 
@@ -21,6 +21,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     settings = settings or load_settings()
     configure_logging(settings.log_level)
     with open_checkpoint(settings.checkpoint) as checkpoint:
+        require_fitting_opening(settings, checkpoint)
         engine = create_engine(
             checkpoint, settings.engine, max_running=settings.max_running, max_waiting=settings.max_waiting
         )

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from server.settings import SettingsError, load_settings
+from server.settings import SettingsError, load_settings, require_fitting_opening
 from server.weights import CheckpointError, open_checkpoint
 
 
@@ -23,6 +23,7 @@ def check() -> None:
     try:
         settings = load_settings()
         with open_checkpoint(settings.checkpoint) as checkpoint:
+            require_fitting_opening(settings, checkpoint)
             hparams = checkpoint.hparams
     except (SettingsError, CheckpointError) as error:
         print(f"pokegen: {error}", file=sys.stderr)

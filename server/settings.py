@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from server.engine import MAX_TEMPERATURE, EngineName
+from server.weights import Checkpoint
 
 SHIPPED_CHECKPOINT = Path(__file__).parent.parent / "checkpoint" / "run1"
 
@@ -69,7 +70,8 @@ class Settings(BaseSettings):
     def _one_request_can_be_admitted(self) -> Self:
         if self.max_samples > self.max_running + self.max_waiting:
             raise ValueError(
-                "POKEGEN_MAX_SAMPLES may be at most POKEGEN_MAX_RUNNING plus POKEGEN_MAX_WAITING"
+                f"POKEGEN_MAX_SAMPLES is {self.max_samples} and may be at most POKEGEN_MAX_RUNNING plus"
+                f" POKEGEN_MAX_WAITING, {self.max_running} + {self.max_waiting}"
             )
         return self
 
@@ -80,5 +82,16 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        variable = "".join(f"POKEGEN_{part}".upper() + ": " for part in first["loc"])
-        raise SettingsError(f"{variable}{first['msg']}") from error
+        if not first["loc"]:  # what was found is about several variables, and names them
+            raise SettingsError(first["msg"].removeprefix("Value error, ")) from error
+        variable = f"POKEGEN_{first['loc'][0]}".upper()
+        raise SettingsError(f"{variable}: {first['msg']}; it is {first['input']!r}") from error
+
+
+def require_fitting_opening(settings: Settings, checkpoint: Checkpoint) -> None:
+    """Raise SettingsError where the opening leaves no room for a new token in the checkpoint's n_ctx."""
+    tokens, limit = len(checkpoint.tokenizer.encode_prompt(settings.opening)), checkpoint.hparams.n_ctx - 1
+    if tokens > limit:
+        raise SettingsError(
+            f"POKEGEN_OPENING is {tokens} tokens long and may be {limit} at most with {checkpoint.directory}"
+        )

@@ -13,6 +13,9 @@ from server.engine import EngineBusyError, EngineFailedError
 
 logger = logging.getLogger(__name__)
 
+# The most that one document lists: a request of thousands of wrong fields gets a short answer.
+MAX_ERRORS = 10
+
 
 class FieldError(BaseModel):
     """One field of a request and what is wrong with it."""
@@ -57,6 +60,7 @@ def field_problem(
     field: str, detail: str, status: HTTPStatus = HTTPStatus.UNPROCESSABLE_ENTITY
 ) -> ProblemError:
     """A problem with a single field; its sentence becomes the document's."""
+    field = shortened(field)
     return ProblemError(status, f"{field}: {detail}", [FieldError(field=field, detail=detail)])
 
 
@@ -64,14 +68,16 @@ def from_validation_error(error: ValidationError, known_fields: Iterable[str]) -
     """What pydantic found, as a problem that names each field and its limit."""
     known = list(known_fields)
     errors = []
-    for found in error.errors():
-        field = ".".join(str(part) for part in found["loc"])
+    for found in error.errors(include_url=False, include_context=False)[:MAX_ERRORS]:
+        field = shortened(".".join(str(part) for part in found["loc"]))
         if found["type"] == "extra_forbidden":
             detail = _no_such_field(field, known)
         else:
-            detail = f"{found['msg']}; it is {_shortened(found['input'])}"
+            detail = f"{found['msg']}; it is {shortened(repr(found['input']))}"
         errors.append(FieldError(field=field, detail=detail))
     summary = "; ".join(f"{e.field}: {e.detail}" for e in errors)
+    if error.error_count() > MAX_ERRORS:
+        summary += f"; and {error.error_count() - MAX_ERRORS} more"
     return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, summary, errors)
 
 
@@ -81,8 +87,8 @@ def _no_such_field(field: str, known: list[str]) -> str:
     return f"There is no such field.{hint} The fields are {', '.join(known)}"
 
 
-def _shortened(value: object) -> str:
-    text = repr(value)
+def shortened(text: str) -> str:
+    """What the request said, at a length that an answer may repeat: 60 characters."""
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -1,5 +1,7 @@
 """A text that was cut off by its length ends with its last whole sentence, if it has one."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,3 +36,10 @@ def test_nothing_is_added_or_lost_but_the_end(text: str) -> None:
     assert text.startswith(cut)
     assert cut or not text
     assert until_last_sentence_end(cut) == cut
+
+
+@pytest.mark.parametrize("run", ["." * 40_000, '."' * 20_000, "." + '"' * 40_000, "Mr." * 15_000])
+def test_the_time_does_not_grow_with_the_square_of_a_run_of_marks(run: str) -> None:
+    started = time.perf_counter()
+    assert until_last_sentence_end(run + "x") == run + "x"
+    assert time.perf_counter() - started < 0.5

@@ -1,0 +1,88 @@
+"""The application over a real, tiny checkpoint, asked through Flask's test client."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from flask.testing import FlaskClient
+from flask_openapi3 import OpenAPI
+
+from server.app import assemble, create_app
+from server.engine import Engine
+from server.engine.core import SequentialCore
+from server.engine.gpt2 import GPT2
+from server.engine.kv_blocks import blocks_for
+from server.engine.scheduler import Slice
+from server.settings import Settings
+from server.weights import Checkpoint
+
+
+@pytest.fixture(scope="session")
+def app(tiny_checkpoint: Checkpoint) -> Iterator[OpenAPI]:
+    app = create_app(Settings(checkpoint=tiny_checkpoint.directory, length=20, opening="Ash and Misty"))
+    yield app
+    app.extensions["engine"].close()
+
+
+@pytest.fixture(scope="session")
+def client(app: OpenAPI) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def make_app(tiny_checkpoint: Checkpoint) -> Iterator[Callable[..., OpenAPI]]:
+    """Make applications with settings of their own."""
+    apps = []
+
+    def make(**settings: object) -> OpenAPI:
+        app = create_app(Settings(checkpoint=tiny_checkpoint.directory, **settings))  # type: ignore[arg-type]
+        apps.append(app)
+        return app
+
+    yield make
+    for app in apps:
+        app.extensions["engine"].close()
+
+
+class GatedCore(SequentialCore):
+    """The real core, each step of which waits until the gate is open: so a test decides what runs when."""
+
+    def __init__(self, model: GPT2) -> None:
+        super().__init__(model)
+        self.open = threading.Event()
+        self.entered = threading.Event()
+
+    def step(self, batch: list[Slice]) -> list[int | None]:
+        self.entered.set()
+        self.open.wait(timeout=30)
+        return super().step(batch)
+
+
+class Small:
+    """A service with one place and no queue, whose model and steps are in the test's hands."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        n_blocks = blocks_for(checkpoint.hparams.n_ctx)
+        self.model = GPT2(checkpoint, n_blocks)
+        self.core = GatedCore(self.model)
+        self.core.open.set()
+        self.engine = Engine(
+            self.core,
+            checkpoint.hparams,
+            checkpoint.tokenizer,
+            n_blocks=n_blocks,
+            max_running=1,
+            max_waiting=0,
+        )
+        self.settings = Settings(
+            checkpoint=checkpoint.directory, max_running=1, max_waiting=0, max_samples=1, request_timeout=0.2
+        )
+        self.client = assemble(self.settings, self.engine, model="small").test_client()
+
+
+@pytest.fixture
+def small(tiny_checkpoint: Checkpoint) -> Iterator[Small]:
+    small = Small(tiny_checkpoint)
+    yield small
+    small.core.open.set()
+    small.engine.close()

@@ -1,0 +1,145 @@
+"""The environment: what is taken from it, and the one line that says what is wrong with it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from server.app import create_app
+from server.settings import SHIPPED_CHECKPOINT, Settings, SettingsError, load_settings
+from server.weights import Checkpoint
+
+POKEGEN = Path(sys.executable).with_name("pokegen")
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.upper().startswith("POKEGEN_")]:
+        monkeypatch.delenv(name)
+
+
+def test_defaults() -> None:
+    settings = load_settings()
+    assert settings.checkpoint == SHIPPED_CHECKPOINT
+    assert settings.engine == "numpy"
+    assert settings.request_timeout == 60
+    assert settings.max_body == 65536
+
+
+def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        "checkpoint": Path("/srv/run2"),
+        "engine": "gpt2-simple",
+        "max_running": 3,
+        "max_waiting": 0,
+        "max_samples": 2,
+        "request_timeout": 1.5,
+        "max_body": 2048,
+        "opening": "Brock, ",
+        "length": 7,
+        "temperature": 1.0,
+        "top_k": 40,
+        "top_p": 0.9,
+        "log_level": "WARNING",
+    }
+    assert set(values) == set(Settings.model_fields), "a new setting belongs in here"
+    for name, value in values.items():
+        monkeypatch.setenv(f"POKEGEN_{name.upper()}", str(value))
+    assert load_settings().model_dump() == values
+
+
+def test_variables_of_the_machinery_are_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("POKEGEN_HTTP", "POKEGEN_SOCKET", "POKEGEN_THREADS", "POKEGEN_GRACE"):
+        monkeypatch.setenv(name, "x")
+    load_settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "limit"),
+    [
+        ("POKEGEN_ENGINE", "torch", "'numpy' or 'gpt2-simple'"),
+        ("POKEGEN_MAX_RUNNING", "0", "greater than or equal to 1"),
+        ("POKEGEN_MAX_RUNNING", "1025", "less than or equal to 1024"),
+        ("POKEGEN_MAX_WAITING", "-1", "greater than or equal to 0"),
+        ("POKEGEN_MAX_SAMPLES", "many", "valid integer"),
+        ("POKEGEN_REQUEST_TIMEOUT", "0", "greater than 0"),
+        ("POKEGEN_REQUEST_TIMEOUT", "nan", "finite number"),
+        ("POKEGEN_MAX_BODY", "1", "greater than or equal to 1024"),
+        ("POKEGEN_OPENING", "", "at least 1 character"),
+        ("POKEGEN_OPENING", "\udcff", "valid string"),
+        ("POKEGEN_LENGTH", "1.5", "valid integer"),
+        ("POKEGEN_LENGTH", "a\nb", "valid integer"),
+        ("POKEGEN_TEMPERATURE", "11", "less than or equal to 10"),
+        ("POKEGEN_TOP_K", "-1", "greater than or equal to 0"),
+        ("POKEGEN_TOP_P", "1.1", "less than or equal to 1"),
+        ("POKEGEN_LOG_LEVEL", "LOUD", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_the_variable_its_limit_and_the_value(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, limit: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    line = str(caught.value)
+    assert line.startswith(f"{variable}: ")
+    assert limit in line
+    assert line.endswith(f"it is {value!r}")
+    assert "\n" not in line
+
+
+def test_a_request_that_could_never_be_admitted_is_a_mistake_of_the_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {"RUNNING": "1", "WAITING": "2", "SAMPLES": "4"}.items():
+        monkeypatch.setenv(f"POKEGEN_MAX_{name}", value)
+    with pytest.raises(SettingsError, match=r"^POKEGEN_MAX_SAMPLES is 4 and may be at most .* 1 \+ 2$"):
+        load_settings()
+
+
+def test_settings_in_code_are_checked_alike() -> None:
+    with pytest.raises(ValidationError):
+        Settings(length=0)
+
+
+def check(**variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `pokegen check` with these variables."""
+    environment = {"PATH": os.environ["PATH"], **variables}
+    return subprocess.run(
+        [POKEGEN, "check"], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_check_describes_what_it_found(tiny_checkpoint: Checkpoint) -> None:
+    done = check(POKEGEN_CHECKPOINT=str(tiny_checkpoint.directory))
+    assert (done.returncode, done.stderr) == (0, "")
+    hparams = tiny_checkpoint.hparams
+    assert f"{hparams.n_layer} layers, {hparams.n_embd} channels" in done.stdout
+
+
+def test_check_says_in_one_line_what_to_mend(tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    directory = str(tiny_checkpoint.directory)
+    for variables, says in [
+        ({"POKEGEN_CHECKPOINT": str(tmp_path / "nothing")}, "nothing"),
+        ({"POKEGEN_CHECKPOINT": str(tmp_path)}, "model.safetensors"),
+        ({"POKEGEN_CHECKPOINT": directory, "POKEGEN_LENGTH": "0"}, "POKEGEN_LENGTH: "),
+        (
+            {"POKEGEN_CHECKPOINT": directory, "POKEGEN_OPENING": "Ash! " * 200},
+            f"may be {tiny_checkpoint.hparams.n_ctx - 1} at most",
+        ),
+    ]:
+        done = check(**variables)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("pokegen: ")
+        assert says in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert "Traceback" not in done.stderr
+
+
+def test_an_opening_that_does_not_fit_stops_the_start(tiny_checkpoint: Checkpoint) -> None:
+    settings = Settings(checkpoint=tiny_checkpoint.directory, opening="Ash! " * 200)
+    with pytest.raises(SettingsError, match=r"POKEGEN_OPENING is .* tokens long"):
+        create_app(settings)
