@@ -1,0 +1,177 @@
+"""The service as `make run` starts it: nginx and uWSGI, real processes on ports of their own."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO
+
+import requests
+
+ROOT = Path(__file__).parents[2]
+
+
+class Stack:
+    """`scripts/run` on free ports.
+
+    url     through nginx, such as http://127.0.0.1:40001
+    http    uWSGI's plain HTTP
+    run     its directory below run/: uwsgi.pid, nginx.pid, sockets
+    log     the file that gets everything it writes to standard error
+    """
+
+    def __init__(self, log: Path, environment: Mapping[str, str]) -> None:
+        self.port, http_port = free_ports(2)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.http = f"http://127.0.0.1:{http_port}"
+        self.run = ROOT / "run" / str(self.port)
+        self.log = log
+        self._environment = {
+            **os.environ,
+            "PORT": str(self.port),
+            "POKEGEN_HTTP": f"127.0.0.1:{http_port}",
+            **environment,
+        }
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxy between the test and this machine
+
+    def start(self) -> None:
+        """Come back when the service says that it is ready. RuntimeError if it ends instead."""
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [ROOT / "scripts/run"], env=self._environment, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        assert self.process.stdout
+        said = ""
+        for line in self.process.stdout:
+            said += line
+            if "Ctrl-C" in line:  # the last line of the announcement
+                drain(self.process.stdout)
+                return
+        raise RuntimeError(f"the service did not start:\n{said}{self.log.read_text()}")
+
+    def run_to_the_end(self) -> subprocess.CompletedProcess[str]:
+        """Start it where it must not start; gives its exit code and what it wrote."""
+        return subprocess.run(
+            [ROOT / "scripts/run"],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def get(self, path: str, headers: Mapping[str, str | bytes] | None = None) -> requests.Response:
+        """GET through nginx."""
+        return self._session.get(self.url + path, headers=headers, timeout=60)
+
+    def post(
+        self, path: str, data: bytes = b"", headers: Mapping[str, str | bytes] | None = None
+    ) -> requests.Response:
+        """POST through nginx."""
+        return self._session.post(self.url + path, data, headers=headers, timeout=60)
+
+    def raw(self, request: bytes) -> tuple[int, bytes]:
+        """The status and the body that nginx answers to these very bytes."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before it was read
+                connection.sendall(request)
+            answer = b""
+            while data := connection.recv(65536):
+                answer += data
+                head, found, body = answer.partition(b"\r\n\r\n")
+                if found and len(body) >= content_length(head):
+                    break
+        return int(head.split()[1]), body
+
+    def pid(self, name: str) -> int:
+        """The master's process id: `uwsgi` or `nginx`."""
+        return int((self.run / f"{name}.pid").read_text())
+
+    def workers(self, name: str) -> list[int]:
+        return children(self.pid(name))
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, within: float = 60) -> int:
+        """End it with a signal; gives the exit code. Nothing of it may be left."""
+        family = descendants(self.process.pid)
+        self.process.send_signal(number)
+        code = self.process.wait(timeout=within)
+        self.nothing_is_left(family)
+        return code
+
+    def nothing_is_left(self, family: list[int]) -> None:
+        """No process of `family`, no listener, no file. Orphans have a second to be buried by init."""
+        wait_until(
+            lambda: not [pid for pid in family if is_alive(pid)], within=5, what="every process to end"
+        )
+        assert not self.run.exists()
+        for url in (self.url, self.http):
+            socket.create_server(("127.0.0.1", int(url.rpartition(":")[2]))).close()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens at. Held together until all are known, so that they differ."""
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [server.getsockname()[1] for server in servers]
+
+
+def wait_until(condition: Callable[[], bool], within: float, what: str) -> float:
+    """How many seconds it took until `condition` held. AssertionError after `within` seconds."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < within, f"waited {within} s in vain for {what}"
+        time.sleep(0.05)
+    return time.monotonic() - started
+
+
+def content_length(head: bytes) -> int:
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return int(value)
+    raise ValueError(f"no Content-Length in {head!r}")
+
+
+def drain(stream: IO[str]) -> None:
+    """Read what comes until the end, so that the writer never waits for us."""
+    threading.Thread(target=stream.read, daemon=True).start()
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def descendants(pid: int) -> list[int]:
+    found = children(pid)
+    for child in found:
+        found.extend(children(child))
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; a zombie that its parent has not collected yet does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+@contextlib.contextmanager
+def running(stack: Stack) -> Iterator[Stack]:
+    """Start it, and stop it unless the test has done so."""
+    stack.start()
+    try:
+        yield stack
+    finally:
+        if stack.process.poll() is None:
+            stack.stop()
