@@ -19,6 +19,7 @@ blueprint = APIBlueprint("generate", __name__)
 RESPONSES: dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None] = {
     HTTPStatus.OK: GenerateAnswer,
     HTTPStatus.BAD_REQUEST: ProblemDocument,
+    HTTPStatus.LENGTH_REQUIRED: ProblemDocument,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ProblemDocument,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ProblemDocument,
     HTTPStatus.UNPROCESSABLE_ENTITY: ProblemDocument,
