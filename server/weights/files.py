@@ -11,7 +11,11 @@ SMALL_FILE = 16 << 20
 
 
 class DataFile:
-    """An open file that is read in pieces, and stays readable when its name goes to another file."""
+    """An open file that is read in pieces, and stays readable when its name goes to another file.
+
+    Read and not mapped: to touch a mapped file that has shrunk would end the process, and what was read of it
+    would count as the process's memory.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open `path`. Raises CheckpointError when it is missing or not a regular file, else OSError."""

@@ -18,6 +18,8 @@ _BYTE_OF = {chr(byte): byte for byte in _PRINTABLE} | {chr(0x100 + i): byte for 
 class Tokenizer:
     """The vocabulary of one checkpoint. Safe to use from many threads.
 
+    Equal to GPT-2's encoder for every character up to Unicode 16, the version that `tokenizers` splits words by.
+
     n_vocab: the model's vocabulary size; every id is in [0, n_vocab)
     end_of_text: the id of `<|endoftext|>`
     token_bytes: the bytes that each id stands for, n_vocab of them; b"" for ids that no token has

@@ -19,7 +19,7 @@ from tests.checkpoints import random_tensors, write_gpt2_simple, write_vocabular
 SHAPES = [
     HParams(n_vocab=257, n_ctx=1, n_embd=1, n_head=1, n_layer=1),
     HParams(n_vocab=300, n_ctx=64, n_embd=24, n_head=3, n_layer=2),
-    HParams(n_vocab=701, n_ctx=33, n_embd=80, n_head=5, n_layer=11),
+    HParams(n_vocab=701, n_ctx=33, n_embd=80, n_head=5, n_layer=3),
     HParams(n_vocab=5000, n_ctx=128, n_embd=128, n_head=8, n_layer=3),  # tensors of several MiB
 ]
 

@@ -66,7 +66,7 @@ def with_bos(directories: tuple[Path, Path, Path]) -> tuple[Tokenizer, PreTraine
     return read_tokenizer(directories[2]), GPT2Tokenizer.from_pretrained(directories[2])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(text=TEXTS)
 def test_gpt2_simple_encodes_alike(simple: tuple[Tokenizer, Encoder], text: str) -> None:
     ours, theirs = simple
@@ -74,7 +74,7 @@ def test_gpt2_simple_encodes_alike(simple: tuple[Tokenizer, Encoder], text: str)
     assert ours.decode(ours.encode(text)) == text
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(ids=st.lists(st.integers(0, HPARAMS.n_vocab - 1), max_size=40))
 def test_gpt2_simple_decodes_alike(simple: tuple[Tokenizer, Encoder], ids: list[int]) -> None:
     ours, theirs = simple
@@ -98,7 +98,7 @@ def test_the_corpus_is_encoded_alike(
     assert plain[1].encode(text) == ids
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(text=TEXTS.filter(lambda text: END_OF_TEXT not in text))
 def test_transformers_encodes_alike(
     plain: tuple[Tokenizer, PreTrainedTokenizerBase],
@@ -109,7 +109,7 @@ def test_transformers_encodes_alike(
     assert with_bos[0].encode_prompt(text) == with_bos[1].encode(text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(ids=st.lists(st.integers(0, HPARAMS.n_vocab - 1), max_size=40))
 def test_transformers_decodes_alike(plain: tuple[Tokenizer, PreTrainedTokenizerBase], ids: list[int]) -> None:
     ours, theirs = plain
