@@ -1,9 +1,10 @@
 """Every knob of the service, from the environment, validated once."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from server.engine import MAX_TEMPERATURE, EngineName
@@ -39,6 +40,15 @@ class Settings(BaseSettings):
             ge=0, le=100_000, description="Samples that may wait for their turn; past that, readers get 503."
         ),
     ] = 64
+    threads: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=10_000,
+            description="Request threads of uWSGI or gunicorn: more than samples run and wait, so that one is left"
+            " to say that the queue is full.",
+        ),
+    ] = 128
     max_samples: Annotated[
         int, Field(ge=1, le=1024, description="The most that one request may ask for as nsamples.")
     ] = 8
@@ -66,13 +76,21 @@ class Settings(BaseSettings):
         Field(description="The least severe log lines that are written."),
     ] = "INFO"
 
+    @field_validator("engine")
+    @classmethod
+    def _has_its_packages(cls, engine: EngineName) -> EngineName:
+        if engine == "gpt2-simple" and not find_spec("gpt_2_simple"):
+            raise ValueError("gpt-2-simple is not installed; run scripts/install-python test")
+        return engine
+
     @model_validator(mode="after")
-    def _one_request_can_be_admitted(self) -> Self:
-        if self.max_samples > self.max_running + self.max_waiting:
-            raise ValueError(
-                f"POKEGEN_MAX_SAMPLES is {self.max_samples} and may be at most POKEGEN_MAX_RUNNING plus"
-                f" POKEGEN_MAX_WAITING, {self.max_running} + {self.max_waiting}"
-            )
+    def _fit_together(self) -> Self:
+        admitted = self.max_running + self.max_waiting
+        admits = f"POKEGEN_MAX_RUNNING plus POKEGEN_MAX_WAITING, {self.max_running} + {self.max_waiting}"
+        if self.max_samples > admitted:
+            raise ValueError(f"POKEGEN_MAX_SAMPLES is {self.max_samples} and may be at most {admits}")
+        if self.threads <= admitted:
+            raise ValueError(f"POKEGEN_THREADS is {self.threads} and must be more than {admits}")
         return self
 
 

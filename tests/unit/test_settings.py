@@ -35,6 +35,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "engine": "gpt2-simple",
         "max_running": 3,
         "max_waiting": 0,
+        "threads": 4,
         "max_samples": 2,
         "request_timeout": 1.5,
         "max_body": 2048,
@@ -52,7 +53,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
 
 
 def test_variables_of_the_machinery_are_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("POKEGEN_HTTP", "POKEGEN_SOCKET", "POKEGEN_THREADS", "POKEGEN_GRACE"):
+    for name in ("POKEGEN_HTTP", "POKEGEN_SOCKET", "POKEGEN_GRACE"):
         monkeypatch.setenv(name, "x")
     load_settings()
 
@@ -97,6 +98,19 @@ def test_a_request_that_could_never_be_admitted_is_a_mistake_of_the_settings(
     for name, value in {"RUNNING": "1", "WAITING": "2", "SAMPLES": "4"}.items():
         monkeypatch.setenv(f"POKEGEN_MAX_{name}", value)
     with pytest.raises(SettingsError, match=r"^POKEGEN_MAX_SAMPLES is 4 and may be at most .* 1 \+ 2$"):
+        load_settings()
+
+
+def test_a_thread_must_be_left_to_say_that_the_queue_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POKEGEN_THREADS", "80")
+    with pytest.raises(SettingsError, match=r"^POKEGEN_THREADS is 80 and must be more than .* 16 \+ 64$"):
+        load_settings()
+
+
+def test_an_engine_without_its_packages_is_a_mistake_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POKEGEN_ENGINE", "gpt2-simple")
+    monkeypatch.setattr("server.settings.find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match="^POKEGEN_ENGINE: .* run scripts/install-python test"):
         load_settings()
 
 
