@@ -1,0 +1,61 @@
+# Two images: `server` (uWSGI and the Flask application) and `nginx` (the site and the way in).
+#   docker build --target server --tag pokegen-server .
+#   docker build --target nginx --tag pokegen-nginx .
+# Both run as a normal user on a read-only root; the server writes nothing, nginx only below /tmp.
+
+FROM debian:bookworm-slim AS build
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends python3-venv python3-dev gcc \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+WORKDIR /srv/pokegen
+ENV VENV=/opt/venv PIP_NO_CACHE_DIR=1
+# First what changes rarely. The project installs itself as a pointer to this directory, so the environment
+# stays the same, byte for byte, when only the code changes.
+COPY requirements requirements
+COPY scripts/install-python scripts/
+COPY pyproject.toml ./
+RUN touch README.md \
+ && mkdir server finetune && touch server/__init__.py finetune/__init__.py \
+ && scripts/install-python server \
+ # what only installing needed
+ && "$VENV/bin/python" -m pip uninstall -qq -y hatchling editables pathspec pluggy tomlkit trove-classifiers wheel setuptools pip \
+ # a debugger's symbols; the wheels' own libraries would not survive strip
+ && strip "$VENV/bin/uwsgi"
+COPY server server
+# A read-only root cannot keep what Python compiles at its first import.
+RUN "$VENV/bin/python" -m compileall -q --invalidation-mode unchecked-hash server
+
+
+FROM debian:bookworm-slim AS server
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends python3 libpython3.11 \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+WORKDIR /srv/pokegen
+ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 \
+    POKEGEN_HTTP=0.0.0.0:5000 POKEGEN_SOCKET=0.0.0.0:3031
+COPY --from=build /opt/venv /opt/venv
+# Another checkpoint: mount it, and name the directory with POKEGEN_CHECKPOINT.
+COPY checkpoint/run1 checkpoint/run1
+COPY --from=build /srv/pokegen/server server
+USER 10001:10001
+EXPOSE 5000 3031
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:5000/readyz', timeout=4)"]
+# A bad setting or checkpoint ends the container with one line instead of a traceback.
+CMD ["sh", "-c", "pokegen check && exec uwsgi --ini server/uwsgi.ini"]
+
+
+FROM debian:bookworm-slim AS nginx
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends nginx gettext-base \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+WORKDIR /srv/pokegen
+COPY nginx nginx
+ENV NGINX_LISTEN=8080 NGINX_UPSTREAM=server:3031 NGINX_RUN=/tmp
+USER 10001:10001
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=5s --retries=3 \
+  CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'HEAD / HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [ \"$status\" = 200 ]"]
+# TERM would cut answers off.
+STOPSIGNAL SIGQUIT
+CMD ["nginx/start"]

@@ -1,0 +1,98 @@
+"""The images as an operator runs them: little memory, a read-only root, a user without rights, or docker compose."""
+
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from tests.image.conftest import docker
+from tests.service.stack import ROOT, free_ports, wait_until
+
+EPISODE = "/generate?prefix=Ash+and+Pikachu+were&seed=7&length=40"
+
+pytestmark = pytest.mark.usefixtures("images")
+
+
+def get(url: str) -> requests.Response:
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy between the test and this machine
+        return session.get(url, timeout=60)
+
+
+def assert_episode(url: str) -> None:
+    first, second = get(url + EPISODE), get(url + EPISODE)
+    assert first.status_code == 200
+    assert first.json()["text"].startswith("Ash and Pikachu were")
+    assert first.json()["text"] == second.json()["text"]
+
+
+@pytest.fixture
+def container(images: None) -> Iterator[tuple[str, str]]:
+    """The server's image with the shipped checkpoint: its container and its address."""
+    [port] = free_ports(1)
+    name = docker(
+        "run", "--detach", "--cpus", "2", "--memory", "4g", "--read-only", "--user", "65534",
+        "--cap-drop", "ALL", "--publish", f"127.0.0.1:{port}:5000", "pokegen-server",
+    )  # fmt: skip
+    try:
+        yield name, f"http://127.0.0.1:{port}"
+    finally:
+        docker("rm", "--force", "--volumes", name)
+
+
+def health(container: str) -> str:
+    return docker("inspect", "--format", "{{.State.Health.Status}}", container)
+
+
+def test_the_server_answers_with_a_read_only_root_and_no_rights(container: tuple[str, str]) -> None:
+    name, url = container
+    wait_until(lambda: health(name) == "healthy", within=60, what="a healthy container")
+    assert_episode(url)
+    assert docker("diff", name) == ""  # nothing was written
+
+
+def test_the_server_stops_at_once_when_it_is_idle(container: tuple[str, str]) -> None:
+    name, _ = container
+    wait_until(lambda: health(name) == "healthy", within=60, what="a healthy container")
+    docker("stop", "--time", "10", name)
+    assert docker("inspect", "--format", "{{.State.ExitCode}}", name) == "0"  # 137 were it killed
+
+
+def test_a_bad_checkpoint_ends_the_container_with_one_line(images: None) -> None:
+    ended = subprocess.run(
+        ["docker", "run", "--rm", "--read-only", "--env", "POKEGEN_CHECKPOINT=/none", "pokegen-server"],
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert "/none" in line
+
+
+def test_compose_starts_the_service(images: None) -> None:
+    compose = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
+    [port] = free_ports(1)
+    project = [*compose, "--project-name", f"pokegen-test-{uuid.uuid4().hex[:8]}"]
+
+    def run(*arguments: str) -> None:
+        done = subprocess.run(
+            [*project, *arguments],
+            cwd=ROOT,
+            env={**os.environ, "PORT": str(port)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    try:
+        run("up", "--detach", "--no-build")
+        url = f"http://127.0.0.1:{port}"
+        assert_episode(url)
+        assert '<form action="/generate"' in get(f"{url}/").text
+        assert get(f"{url}/none").json()["status"] == 404
+    finally:
+        run("down", "--volumes", "--timeout", "10")
