@@ -36,10 +36,8 @@ class GPT2Simple:
         graph.finalize()
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        bundle = tf.train.latest_checkpoint(str(checkpoint.directory))
-        if bundle:
-            tf.compat.v1.train.Saver().restore(self._session, bundle)
-            return
+        # Not by TensorFlow's own Saver: `tf.train.latest_checkpoint` follows a path to where a directory was copied
+        # from, and the weights would be those that now lie there.
         for variable in tf.compat.v1.global_variables():
             weights = checkpoint.tensor(variable.op.name.removeprefix("model/"))
             self._session.run(variable.initializer, {variable.initial_value: weights.reshape(variable.shape)})

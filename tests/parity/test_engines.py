@@ -1,5 +1,6 @@
 """The NumPy engine says what gpt-2-simple itself says, and what transformers says, on the same checkpoint."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -155,6 +156,24 @@ def test_gpt2_simples_graph_does_not_grow(checkpoint: Checkpoint) -> None:
         ours.logits(list(range(length)), 0, blocks)
     assert len(ours._session.graph.get_operations()) == operations
     assert ours._session.graph.finalized, "TensorFlow itself refuses to add to it"
+
+
+def test_a_copy_has_the_weights_that_were_copied(tmp_path: Path) -> None:
+    """The file `checkpoint` of a copy may name the original's path, where another training's weights lie by now."""
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    write_gpt2_simple(original, SHAPES[0], seed=1)
+    (original / "checkpoint").write_text(
+        f'model_checkpoint_path: "{original}/model-1000"\n', encoding="utf-8"
+    )
+    shutil.copytree(original, copy)
+    write_gpt2_simple(original, SHAPES[0], seed=2)
+    tokens, blocks = [1, 2, 3], list(range(blocks_for(SHAPES[0].n_ctx)))
+    with open_checkpoint(copy) as copied, open_checkpoint(original) as retrained:
+        ours = GPT2(copied, len(blocks)).logits(tokens, 0, blocks)
+        gpt2_simples = GPT2Simple(copied, len(blocks)).logits(tokens, 0, blocks)
+        others = GPT2(retrained, len(blocks)).logits(tokens, 0, blocks)
+    np.testing.assert_allclose(gpt2_simples, ours, rtol=0, atol=1e-4)
+    assert abs(others - ours).max() > 1
 
 
 @pytest.fixture(scope="module", params=SHAPES, ids=lambda h: f"{h.n_layer}x{h.n_embd}")
