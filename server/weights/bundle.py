@@ -4,6 +4,7 @@ Source: TensorFlow's tensorflow/core/protobuf/tensor_bundle.proto. The index map
 BundleEntryProto that says in which data file, where, and with which checksum its bytes lie.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,17 +34,20 @@ class _Entry:
 class Bundle:
     """The variables of one TensorFlow checkpoint."""
 
-    def __init__(self, prefix: Path, files: DataFiles) -> None:
+    def __init__(self, prefix: Path, files: DataFiles, names: Iterable[str]) -> None:
         """Read PREFIX.index; data files are opened through `files` when a tensor is asked for.
 
-        Raises CheckpointError when the index is missing or malformed.
+        Only the variables `names` are kept: keys are stored without what they share with the one before, so that
+        a hostile index names a hundred times its own size. Raises CheckpointError when the index is missing or
+        malformed.
         """
         self.index = prefix.with_name(prefix.name + ".index")
         self._prefix = prefix
         self._files = files
         raw = read_bytes(self.index)
+        wanted = {_HEADER, *(name.encode() for name in names)}
         try:
-            self._messages = dict(read_table(raw))
+            self._messages = {key: message for key, message in read_table(raw) if key in wanted}
             self._shards = self._read_header()
         except ValueError as error:
             raise CheckpointError(self.index, str(error), COPY_AGAIN) from error
@@ -58,7 +62,7 @@ class Bundle:
         return _number(header.get(1, 0))
 
     def tensor(self, name: str, shape: tuple[int, ...]) -> StoredTensor:
-        """Where the variable `name` lies. Raises CheckpointError when there is none of that shape.
+        """Where the variable `name`, one of `names`, lies. Raises CheckpointError when there is none of that shape.
 
         GPT-2 keeps a weight's (inputs, outputs) as (1, inputs, outputs); the 1 is no part of `shape`.
         """

@@ -20,8 +20,9 @@ def read(directory: Path, files: DataFiles) -> tuple[HParams, Tokenizer, dict[st
     """Sizes, tokenizer, and where each tensor lies. Raises CheckpointError."""
     path = directory / "hparams.json"
     hparams = hparams_from(read_object(path), path)
-    bundle = Bundle(_latest(directory), files)
-    tensors = {name: bundle.tensor(f"model/{name}", shape) for name, shape in tensor_shapes(hparams).items()}
+    shapes = tensor_shapes(hparams)
+    bundle = Bundle(_latest(directory), files, [f"model/{name}" for name in shapes])
+    tensors = {name: bundle.tensor(f"model/{name}", shape) for name, shape in shapes.items()}
     return hparams, read_pair(directory, "encoder.json", "vocab.bpe", hparams.n_vocab), tensors
 
 

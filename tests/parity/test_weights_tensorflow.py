@@ -131,7 +131,7 @@ def test_an_index_of_several_blocks(tmp_path: Path) -> None:
         save_variables(session, prefix, names, [""] * 6000, tensors)
     assert prefix.with_suffix(".index").stat().st_size > 262_144  # TensorFlow begins a new block there
     files = DataFiles()
-    bundle = Bundle(prefix, files)
+    bundle = Bundle(prefix, files, names)
     assert [float(bundle.tensor(name, ()).read()) for name in names] == [
         number % 100 for number in range(6000)
     ]

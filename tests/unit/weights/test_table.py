@@ -1,8 +1,12 @@
 """Hostile tables: small files that would unpack to endless ones."""
 
+import tracemalloc
+from pathlib import Path
+
 import google_crc32c
 import pytest
 
+from server.weights import CheckpointError, open_checkpoint
 from server.weights.stored import masked_crc32c
 from server.weights.table import read_table
 from server.weights.wire import fields, varint
@@ -73,6 +77,22 @@ def test_keys_cannot_grow_without_end() -> None:
     growing = block(entry(0, b"k", b""), *(entry(length, b"k", b"") for length in range(1, 2000)))
     with pytest.raises(ValueError, match=r"key of 1024 \+ 1 bytes"):
         list(read_table(table(growing)))
+
+
+def test_an_index_that_names_far_more_than_its_size(gpt2_simple: Path) -> None:
+    """Each name takes 1,024 bytes and shares all but 3 of them with the one before it."""
+    first = entry(0, b"", b"") + entry(0, bytes(1024), b"")
+    names = (entry(1021, number_of_name.to_bytes(3, "big"), b"") for number_of_name in range(130_000))
+    hostile = table(block(first, *names))
+    (gpt2_simple / "model-1000.index").write_bytes(hostile)
+
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match=r"model-1000\.index: tensor model/wte, .* is missing"):
+        open_checkpoint(gpt2_simple)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(hostile) > 900_000
+    assert peak < 8 * len(hostile)  # the names take 133 MB
 
 
 @pytest.mark.parametrize("value", [0, 1, 127, 128, 300, 2**31, 2**63, 2**64 - 1])
