@@ -48,7 +48,8 @@ class Checkpoint:
 
         Each call gives a new writable array, C-contiguous; nothing else stays in memory. May be called from many
         threads. Raises CheckpointError when the stored checksum (TensorFlow's format has one) is not that of the
-        bytes, or when the file has shrunk; KeyError for a name that GPT-2 does not have.
+        bytes, when the file has shrunk, or when a number is NaN or infinite; KeyError for a name that GPT-2 does
+        not have.
         """
         return self._tensors[name].read()
 

@@ -90,11 +90,23 @@ class StoredTensor:
             )
 
     def read(self) -> NDArray[np.float32]:
-        """The tensor in an array of its own. Raises CheckpointError for a wrong checksum or a shrunk file."""
+        """The tensor in an array of its own.
+
+        Raises CheckpointError for a wrong checksum, a shrunk file, or a number that is NaN or infinite.
+        """
         tensor = np.empty(self.shape, np.float32)
         flat = tensor.reshape(-1)
         start = 0
+        finite = True
         for piece in self.pieces():
-            flat[start : start + piece.size] = piece
+            part = flat[start : start + piece.size]
+            part[:] = piece
             start += piece.size
+            finite = finite and bool(np.isfinite(part).all())
+        if not finite:  # said after the checksum: what was damaged on the way was sound where it came from
+            raise CheckpointError(
+                self.file.path,
+                f"tensor {self.name} holds NaN or infinite values",
+                "its training has failed: take a checkpoint of an earlier step",
+            )
         return tensor

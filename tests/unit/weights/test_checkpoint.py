@@ -7,10 +7,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from server.weights import CheckpointError, open_checkpoint
+from server.weights.files import DataFiles
+from server.weights.stored import StoredTensor, masked_crc32c
 from tests.checkpoints import TINY, random_tensors
 
 DATA = "model-1000.data-00000-of-00001"
@@ -100,6 +104,37 @@ def test_damage_is_found_where_it_is(gpt2_simple: Path) -> None:
         checkpoint.tensor("wpe")
         with pytest.raises(CheckpointError, match=f"{DATA}: tensor model/wte has a checksum other than"):
             checkpoint.tensor("wte")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_numbers_that_are_none(hugging_face: Path, value: float, dtype: type[np.floating]) -> None:
+    """A training that has diverged: the tensor is named when it is asked for, and the others are sound."""
+    path = hugging_face / "model.safetensors"
+    tensors = {name: tensor.astype(dtype) for name, tensor in load_file(path).items()}
+    tensors["transformer.h.0.mlp.c_fc.weight"][-1, -1] = value
+    save_file(tensors, path)
+    with open_checkpoint(hugging_face) as checkpoint:
+        checkpoint.tensor("h0/mlp/c_proj/w")
+        with pytest.raises(
+            CheckpointError,
+            match=r"model\.safetensors: tensor transformer\.h\.0\.mlp\.c_fc\.weight holds NaN or infinite values; its",
+        ):
+            checkpoint.tensor("h0/mlp/c_fc/w")
+
+
+@pytest.mark.parametrize("checksum_is_right", [True, False])
+def test_a_checksum_comes_before_the_numbers(tmp_path: Path, checksum_is_right: bool) -> None:
+    """What was damaged on the way was sound where it came from, so it is to be copied again."""
+    raw = np.array([1, np.nan], np.float32).tobytes()
+    (tmp_path / "data").write_bytes(raw)
+    files = DataFiles()
+    checksum = masked_crc32c(google_crc32c.value(raw)) + (not checksum_is_right)
+    stored = StoredTensor("model/wte", files.open(tmp_path / "data"), 0, len(raw), "F32", (2,), checksum)
+    expected = "holds NaN or infinite" if checksum_is_right else "has a checksum other than"
+    with pytest.raises(CheckpointError, match=f"data: tensor model/wte {expected}"):
+        stored.read()
+    files.close()
 
 
 def test_a_file_that_shrinks_while_it_is_open(hugging_face: Path) -> None:

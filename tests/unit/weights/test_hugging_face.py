@@ -66,9 +66,16 @@ def test_a_head_of_its_own(hugging_face: Path) -> None:
     path = hugging_face / "model.safetensors"
     tensors = load_file(path)
     tensors["lm_head.weight"] = tensors["transformer.wte.weight"].copy()
-    tensors["lm_head.weight"][-1, -1] = tensors["transformer.wte.weight"][-1, -1] = np.nan
     save_file(tensors, path)
     open_checkpoint(hugging_face).close()  # the same numbers, stored twice
+
+    tensors["lm_head.weight"][-1, -1] = tensors["transformer.wte.weight"][-1, -1] = np.nan
+    save_file(tensors, path)
+    with (
+        open_checkpoint(hugging_face) as checkpoint,
+        pytest.raises(CheckpointError, match=r"tensor transformer\.wte\.weight holds NaN"),
+    ):
+        checkpoint.tensor("wte")  # the head does not differ from it
 
     tensors["lm_head.weight"][0, 0] += 1
     save_file(tensors, path)
