@@ -1,10 +1,12 @@
 """The application factory: settings -> engine -> blueprints."""
 
 import atexit
+import os
+import threading
 
 from flask_openapi3 import Info, OpenAPI
 
-from server.api import generate, health, problems, request_ids, well_formed
+from server.api import document, generate, health, problems, request_ids, well_formed
 from server.engine import Engine, create_engine
 from server.logs import configure_logging, log_access
 from server.settings import Settings, load_settings, require_fitting_opening
@@ -15,18 +17,27 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     """The Flask application, ready to answer: its checkpoint is loaded and a token was made.
 
     Without settings they come from the environment. Call it in the process that will serve, after any fork:
-    it starts the engine's thread. Raises SettingsError or CheckpointError, each with one line that says what
-    to mend.
+    it starts the engine's thread. Raises SettingsError, CheckpointError or EngineError, each with one line that
+    says what to mend.
     """
     settings = settings or load_settings()
     configure_logging(settings.log_level)
     with open_checkpoint(settings.checkpoint) as checkpoint:
         require_fitting_opening(settings, checkpoint)
         engine = create_engine(
-            checkpoint, settings.engine, max_running=settings.max_running, max_waiting=settings.max_waiting
+            checkpoint,
+            settings.engine,
+            max_running=settings.max_running,
+            max_waiting=settings.max_waiting,
+            on_crash=_end_process_soon,
         )
     atexit.register(engine.close)
     return assemble(settings, engine, model=checkpoint.name)
+
+
+def _end_process_soon() -> None:
+    """Leave those who were told of the engine's crash a second to be answered, then let the master start anew."""
+    threading.Timer(1, os._exit, (1,)).start()
 
 
 def assemble(settings: Settings, engine: Engine, model: str) -> OpenAPI:
@@ -50,4 +61,5 @@ def assemble(settings: Settings, engine: Engine, model: str) -> OpenAPI:
     well_formed.register(app)
     app.register_api(health.blueprint)
     app.register_api(generate.blueprint)
+    app.register_api(document.blueprint)
     return app

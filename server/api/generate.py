@@ -8,7 +8,7 @@ from flask import Response, current_app
 from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel
 
-from server.api.problems import ProblemDocument, ProblemError, field_problem
+from server.api.problems import ProblemDocument, field_problem
 from server.api.schemas import GenerateAnswer, GenerateBody, GenerateQuery, SampleRecord, TimingRecord, Usage
 from server.api.sentences import until_last_sentence_end
 from server.engine import MAX_SEED, Engine, Generation, PromptTooLongError, Sample, SamplingParams, Timing
@@ -51,23 +51,14 @@ def _generate(asked: GenerateQuery) -> Response:
     prefix = asked.prefix if asked.prefix.strip() else settings.opening
     params = _sampling_params(asked, settings)
     try:
-        generation = engine.submit(prefix, params)
+        generation = engine.submit(prefix, params, settings.request_timeout)
     except PromptTooLongError as error:
         raise field_problem(
             "prefix",
             f"It is {error.tokens} tokens long and may be {error.limit} at most"
             f" (n_ctx {engine.hparams.n_ctx}, one of them for the answer); shorten it",
         ) from None
-    try:
-        generation.result(timeout=settings.request_timeout)
-    except TimeoutError:
-        generation.cancel()
-        raise ProblemError(
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            f"The text was not done within {settings.request_timeout:g} s."
-            " Ask for a smaller length, or come back later.",
-            headers={"Retry-After": "10"},
-        ) from None
+    generation.result()
 
     answer = _answer(generation, prefix, asked)
     return Response(

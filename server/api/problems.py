@@ -9,7 +9,7 @@ from flask import Flask, Response, current_app, g
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import HTTPException
 
-from server.engine import EngineBusyError, EngineFailedError
+from server.engine import DeadlineExceededError, EngineBusyError, EngineClosedError, EngineFailedError
 
 logger = logging.getLogger(__name__)
 
@@ -101,10 +101,21 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(EngineBusyError)
     def busy(error: EngineBusyError) -> Response:
-        detail = f"The service is busy: its queue is full. Try again in {error.retry_after} seconds."
+        detail = f"The service is busy: too many are waiting. Try again in {error.retry_after} seconds."
         return _respond(
             HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": str(error.retry_after)}
         )
+
+    @app.errorhandler(DeadlineExceededError)
+    def too_slow(error: DeadlineExceededError) -> Response:
+        timeout = current_app.extensions["settings"].request_timeout
+        detail = f"The text was not done within {timeout:g} s. Ask for a smaller length, or come back later."
+        return _respond(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "10"})
+
+    @app.errorhandler(EngineClosedError)
+    def closed(error: EngineClosedError) -> Response:
+        detail = "The service is stopping or starting anew. Try again in a few seconds."
+        return _respond(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "5"})
 
     @app.errorhandler(EngineFailedError)
     def engine_failed(error: EngineFailedError) -> Response:

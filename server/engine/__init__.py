@@ -1,71 +1,102 @@
 """The engine turns prompts into texts, for many readers at once, and knows nothing of HTTP."""
 
+import math
+from collections.abc import Callable
 from typing import Literal
 
-from server.engine.core import Model, SequentialCore
+from server.engine.core import Core, SequentialCore
 from server.engine.engine import Engine
-from server.engine.errors import EngineBusyError, EngineError, EngineFailedError, PromptTooLongError
+from server.engine.errors import (
+    DeadlineExceededError,
+    EngineBusyError,
+    EngineClosedError,
+    EngineError,
+    EngineFailedError,
+    NotEnoughMemoryError,
+    PromptTooLongError,
+)
 from server.engine.generation import FinishReason, Generation, Piece, Sample, Timing
 from server.engine.gpt2 import GPT2
-from server.engine.kv_blocks import blocks_for
 from server.engine.kv_cache import KVCache
-from server.engine.memory import memory_limit
+from server.engine.memory import MIB, cache_blocks, memory_limit
 from server.engine.sampling import MAX_SEED, MAX_TEMPERATURE, SamplingParams
-from server.weights import Checkpoint
+from server.weights import Checkpoint, HParams
+from server.weights.layout import tensor_shapes
 
 __all__ = [
     "MAX_SEED",
     "MAX_TEMPERATURE",
+    "DeadlineExceededError",
     "Engine",
     "EngineBusyError",
+    "EngineClosedError",
     "EngineError",
     "EngineFailedError",
     "EngineName",
     "FinishReason",
     "Generation",
+    "NotEnoughMemoryError",
     "Piece",
     "PromptTooLongError",
     "Sample",
     "SamplingParams",
     "Timing",
     "create_engine",
+    "plan_cache",
 ]
 
 EngineName = Literal["numpy", "gpt2-simple"]
 
-# The share of the memory limit that keys and values may take. The weights and the rest of the process have
-# what remains.
-KV_CACHE_SHARE = 0.4
+# What the process takes beside weights and cache: Python and its libraries, and room for a step's activations.
+PROCESS_BYTES = {"numpy": 256 * MIB, "gpt2-simple": 1024 * MIB}
 
 
-def create_engine(checkpoint: Checkpoint, name: EngineName, *, max_running: int, max_waiting: int) -> Engine:
-    """An engine for a checkpoint, which has proven itself by making one token.
+def plan_cache(hparams: HParams, name: EngineName, max_running: int) -> int:
+    """How many key/value blocks the engine will have. Raises NotEnoughMemoryError."""
+    return cache_blocks(
+        hparams,
+        max_running,
+        block_bytes=KVCache.block_bytes(hparams),
+        other_bytes=PROCESS_BYTES[name]
+        + 4 * sum(math.prod(shape) for shape in tensor_shapes(hparams).values()),
+        limit=memory_limit(),
+    )
 
-    Raises CheckpointError where a tensor cannot be read, ImportError where the engine's optional packages are
-    missing.
+
+def create_engine(
+    checkpoint: Checkpoint,
+    name: EngineName,
+    *,
+    max_running: int,
+    max_waiting: int,
+    on_crash: Callable[[], None] = lambda: None,
+) -> Engine:
+    """An engine for a checkpoint, which has proven itself by making one token; the arguments are those of `Engine`.
+
+    Raises CheckpointError where a tensor cannot be read, NotEnoughMemoryError, EngineFailedError where the first
+    token fails, and ImportError where the engine's optional packages are missing.
     """
-    n_blocks = max_running * blocks_for(checkpoint.hparams.n_ctx)
-    affordable = int(KV_CACHE_SHARE * memory_limit()) // KVCache.block_bytes(checkpoint.hparams)
-    n_blocks = max(min(n_blocks, affordable), blocks_for(checkpoint.hparams.n_ctx))
+    n_blocks = plan_cache(checkpoint.hparams, name, max_running)
     engine = Engine(
-        SequentialCore(_load(checkpoint, name, n_blocks)),
+        _load_core(checkpoint, name, n_blocks),
         checkpoint.hparams,
         checkpoint.tokenizer,
         n_blocks=n_blocks,
         max_running=max_running,
         max_waiting=max_waiting,
+        on_crash=on_crash,
     )
     try:
         engine.submit("", SamplingParams(length=1)).result()
-    except Exception:
+    except EngineError:
         engine.close()
         raise
     return engine
 
 
-def _load(checkpoint: Checkpoint, name: EngineName, n_blocks: int) -> Model:
+def _load_core(checkpoint: Checkpoint, name: EngineName, n_blocks: int) -> Core:
     if name == "gpt2-simple":
         from server.engine.gpt2_simple import GPT2Simple  # brings TensorFlow, which no other engine needs
 
-        return GPT2Simple(checkpoint, n_blocks)
-    return GPT2(checkpoint, n_blocks)
+        return SequentialCore(GPT2Simple(checkpoint, n_blocks))
+    return SequentialCore(GPT2(checkpoint, n_blocks))

@@ -6,14 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.engine.sampling import draw
-from server.engine.scheduler import Slice
+from server.engine.scheduler import Drawn, Slice
 
 
 class Core(Protocol):
     """What the engine needs of a model."""
 
-    def step(self, batch: list[Slice]) -> list[int | None]:
-        """Compute every slice and draw a token behind each that `draws`; None for the others."""
+    def step(self, batch: list[Slice]) -> list[Drawn]:
+        """Compute every slice and draw a token behind each that `draws`.
+
+        The result has one entry a slice: the token, None where none was to be drawn, or the exception that kept this
+        slice, and only this one, from being computed. What is raised instead concerns the whole batch.
+        """
         ...
 
 
@@ -34,12 +38,15 @@ class SequentialCore:
     def __init__(self, model: Model) -> None:
         self._model = model
 
-    def step(self, batch: list[Slice]) -> list[int | None]:
+    def step(self, batch: list[Slice]) -> list[Drawn]:
         """As in `Core`."""
-        return [self._step(part) for part in batch]
+        return [self._compute(part) for part in batch]
 
-    def _step(self, part: Slice) -> int | None:
-        logits = self._model.logits(part.tokens, part.position, part.blocks)
-        if not part.draws:
-            return None
-        return draw(logits, part.params, part.sequence.index, part.position + len(part.tokens))
+    def _compute(self, part: Slice) -> Drawn:
+        try:
+            logits = self._model.logits(part.tokens, part.position, part.blocks)
+            if not part.draws:
+                return None
+            return draw(logits, part.params, part.sequence.index, part.position + len(part.tokens))
+        except Exception as error:
+            return error

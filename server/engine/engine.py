@@ -4,14 +4,21 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Callable
 
 from server.engine.core import Core
 from server.engine.detokenizer import Detokenizer
-from server.engine.errors import EngineBusyError, EngineFailedError, PromptTooLongError
+from server.engine.errors import (
+    EngineBusyError,
+    EngineClosedError,
+    EngineError,
+    EngineFailedError,
+    PromptTooLongError,
+)
 from server.engine.generation import Generation, Sample
 from server.engine.kv_blocks import KVBlocks
 from server.engine.sampling import SamplingParams
-from server.engine.scheduler import Scheduler, Sequence, Slice
+from server.engine.scheduler import Drawn, Scheduler, Sequence, Slice
 from server.weights import HParams, Tokenizer
 
 logger = logging.getLogger(__name__)
@@ -22,9 +29,9 @@ class Engine:
 
     core: computes a step; hparams and tokenizer are those of its checkpoint.
     n_blocks: size of the key/value cache, at least enough for one sequence of n_ctx tokens.
-    max_running: how many sequences run at once; what does not fit, or finds no free blocks, waits in order of
-    arrival.
+    max_running: how many sequences run at once; what does not fit, or finds no free blocks, waits in order of arrival.
     max_waiting: how many may wait; past that, `submit` raises `EngineBusyError` at once.
+    on_crash: called if the engine's own thread ends by an error, when everybody who waited has been told.
 
     Its thread starts here, so create it after a fork, never before.
     """
@@ -38,6 +45,7 @@ class Engine:
         n_blocks: int,
         max_running: int,
         max_waiting: int,
+        on_crash: Callable[[], None] = lambda: None,
     ) -> None:
         self.hparams = hparams
         self.tokenizer = tokenizer
@@ -46,18 +54,23 @@ class Engine:
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._closed = False
+        self._on_crash = on_crash
         self._tokens_per_second = 0.0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
-    def submit(self, prompt: str | list[int], params: SamplingParams) -> Generation:
+    def submit(
+        self, prompt: str | list[int], params: SamplingParams, timeout: float = math.inf
+    ) -> Generation:
         """Continue a prompt: a text, or its tokens (each 0 to n_vocab - 1).
 
-        A text gets the token that begins a document in front of it where the checkpoint wants that, or where
-        it is empty. `params.length` is lowered to what fits into n_ctx. Returns at once.
+        A text gets the token that begins a document in front of it where the checkpoint wants that, or where it is
+        empty. `params.length` is lowered to what fits into n_ctx. Returns at once; after `timeout` seconds the
+        generation ends with DeadlineExceededError.
 
-        Raises PromptTooLongError where not one new token fits, EngineBusyError where the queue is full,
-        EngineFailedError after `close`, ValueError for an empty list or a token outside of the vocabulary.
+        Raises PromptTooLongError where not one new token fits; EngineBusyError where the queue is full, or where
+        others wait and what is before it takes longer than `timeout` at the measured speed; EngineClosedError after
+        `close`; ValueError for an empty list or a token outside of the vocabulary.
         """
         tokens = self.tokenizer.encode_prompt(prompt) if isinstance(prompt, str) else list(prompt)
         if not tokens or not all(0 <= token < self.hparams.n_vocab for token in tokens):
@@ -68,13 +81,15 @@ class Engine:
         samples = [
             Sample(Detokenizer(self.tokenizer.token_bytes, params.stop)) for _ in range(params.nsamples)
         ]
-        generation = Generation(len(tokens), params, samples)
+        generation = Generation(len(tokens), params, samples, timeout)
         max_tokens = min(len(tokens) + params.length, self.hparams.n_ctx)
         with self._work:
             if self._closed:
-                raise EngineFailedError("the engine is closed")
-            if not self._scheduler.has_room(params.nsamples):
-                raise EngineBusyError(self._retry_after())
+                raise EngineClosedError("the engine is closed")
+            backlog = self._backlog()
+            too_late = bool(self._scheduler.waiting) and backlog > timeout
+            if too_late or not self._scheduler.has_room(params.nsamples):
+                raise EngineBusyError(min(max(math.ceil(backlog), 1), 120))
             for index, sample in enumerate(samples):
                 self._scheduler.add(Sequence(generation, sample, index, list(tokens), max_tokens))
             self._work.notify()
@@ -82,62 +97,60 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        """Whether the engine's thread is running."""
-        return self._thread.is_alive()
+        """Whether the engine takes submissions."""
+        return not self._closed
 
     def close(self) -> None:
-        """Stop the thread after its present step; what has not ended fails with EngineFailedError. Harmless twice."""
+        """Stop the thread after its present step; what has not ended fails with EngineClosedError. Harmless twice."""
         with self._work:
             self._closed = True
             self._work.notify()
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            with self._work:
-                batch = self._next_batch()
-            if batch is None:
-                return
-            started = time.monotonic()
-            try:
-                drawn = self._core.step(batch)
-            except Exception as error:
-                logger.exception("a step of %d sequences failed", len(batch))
+        try:
+            while batch := self._next_batch():
+                started = time.monotonic()
+                drawn = self._step(batch)
                 with self._lock:
-                    self._fail(
-                        {part.sequence for part in batch}, f"the engine failed: {type(error).__name__}"
-                    )
-                continue
-            with self._lock:
-                self._scheduler.advance(batch, drawn)
-                self._measure(sum(token is not None for token in drawn), time.monotonic() - started)
+                    self._scheduler.advance(batch, drawn)
+                    self._measure(sum(isinstance(token, int) for token in drawn), time.monotonic() - started)
+            self._fail_all(EngineClosedError("the engine is closed"))
+        except Exception:
+            logger.critical("the engine's thread ends by an error", exc_info=True)
+            self._fail_all(EngineFailedError("the engine's thread ended by an error"))
+            self._on_crash()
 
-    def _next_batch(self) -> list[Slice] | None:
-        """Wait for something to compute; None when the engine is closed."""
-        while not self._closed:
-            if batch := self._scheduler.schedule():
-                return batch
-            self._work.wait()
-        self._fail(set(self._scheduler), "the engine is closed")
-        return None
+    def _next_batch(self) -> list[Slice]:
+        """Wait for something to compute; an empty list when the engine is closed."""
+        with self._work:
+            while not self._closed:
+                if batch := self._scheduler.schedule():
+                    return batch
+                self._work.wait()
+            return []
 
-    def _fail(self, sequences: set[Sequence], reason: str) -> None:
-        """End these sequences, and with them the other samples of their generations, with an error."""
-        generations = {sequence.generation for sequence in sequences}
-        for sequence in [s for s in self._scheduler if s.generation in generations]:
-            self._scheduler.remove(sequence)
-        for generation in generations:
-            generation.fail(EngineFailedError(reason))
+    def _step(self, batch: list[Slice]) -> list[Drawn]:
+        try:
+            return self._core.step(batch)
+        except Exception as error:
+            return [error] * len(batch)
+
+    def _fail_all(self, error: EngineError) -> None:
+        with self._lock:
+            self._closed = True
+            for generation in {sequence.generation for sequence in self._scheduler}:
+                self._scheduler.fail(generation, error)
 
     def _measure(self, tokens: int, seconds: float) -> None:
-        """Keep the speed of the last dozens of steps, in tokens drawn a second."""
+        """Keep the speed of the last few steps, in tokens drawn a second."""
         if tokens:
             speed = tokens / max(seconds, 1e-6)
             self._tokens_per_second += (speed - self._tokens_per_second) * (
-                0.05 if self._tokens_per_second else 1
+                0.2 if self._tokens_per_second else 1
             )
 
-    def _retry_after(self) -> int:
-        """Whole seconds until, at the measured speed, all that was admitted is done: 1 to 120."""
+    def _backlog(self) -> float:
+        """Seconds until, at the measured speed, all that was admitted is done; 0 before anything was measured."""
         owed = sum(sequence.max_tokens - len(sequence.tokens) for sequence in self._scheduler)
-        return min(max(math.ceil(owed / max(self._tokens_per_second, 1.0)), 1), 120)
+        return owed / self._tokens_per_second if self._tokens_per_second else 0.0

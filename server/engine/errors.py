@@ -5,17 +5,6 @@ class EngineError(Exception):
     """The base of everything that the engine raises on purpose."""
 
 
-class EngineBusyError(EngineError):
-    """The waiting queue is full.
-
-    `retry_after`: whole seconds until, at the measured speed, all that was admitted is done.
-    """
-
-    def __init__(self, retry_after: int) -> None:
-        super().__init__(f"the queue is full; come back in {retry_after} s")
-        self.retry_after = retry_after
-
-
 class PromptTooLongError(EngineError):
     """The prompt leaves no room for a single new token."""
 
@@ -25,5 +14,28 @@ class PromptTooLongError(EngineError):
         self.limit = limit
 
 
+class EngineBusyError(EngineError):
+    """There is more to do than can be promised: the queue is full, or would take longer than the reader waits.
+
+    `retry_after`: whole seconds until, at the measured speed, all that was admitted is done.
+    """
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"too many are waiting; come back in {retry_after} s")
+        self.retry_after = retry_after
+
+
+class DeadlineExceededError(EngineError):
+    """The reader's time was over before the text was done."""
+
+
 class EngineFailedError(EngineError):
-    """The step that this generation took part in raised, or the engine was closed before it was done."""
+    """Computing this generation failed; others are not concerned."""
+
+
+class EngineClosedError(EngineError):
+    """The engine takes no submissions any more, and what it had not finished is lost."""
+
+
+class NotEnoughMemoryError(EngineError):
+    """The weights and the key/value cache of one sequence do not fit into the memory limit."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from server.engine.detokenizer import Detokenizer
-from server.engine.errors import EngineError
+from server.engine.errors import DeadlineExceededError, EngineError
 from server.engine.sampling import SamplingParams
 
 # stop: the model ended the text, or a stop string did. length: `length` tokens were made. cancelled: the
@@ -52,14 +52,18 @@ class Generation:
     """The samples of one submission.
 
     Iterate over it for `Piece`s as they are made, or call `result` to wait for all of it; both may be used from
-    any thread, and iterating again begins at the beginning. Both raise EngineFailedError if the engine gave up.
+    any thread, and iterating again begins at the beginning. Both raise EngineFailedError, DeadlineExceededError or
+    EngineClosedError where that is how it ended.
     """
 
-    def __init__(self, prompt_tokens: int, params: SamplingParams, samples: list[Sample]) -> None:
+    def __init__(
+        self, prompt_tokens: int, params: SamplingParams, samples: list[Sample], timeout: float = math.inf
+    ) -> None:
         self.prompt_tokens = prompt_tokens
         self.params = params
         self.samples = samples
         self.timing = Timing()
+        self.deadline = self.timing.submitted + timeout
         self.cancelled = False
         self._error: EngineError | None = None
         self._changed = threading.Condition()
@@ -70,11 +74,14 @@ class Generation:
         """Whether every sample has ended, or all of them failed."""
         return self._error is not None or all(sample.done for sample in self.samples)
 
-    def result(self, timeout: float | None = None) -> list[Sample]:
+    def result(self, timeout: float = math.inf) -> list[Sample]:
         """Wait until it is done. Raises TimeoutError after `timeout` seconds; the generation then goes on."""
+        give_up = time.monotonic() + timeout
         with self._changed:
-            if not self._changed.wait_for(lambda: self.done, timeout):
-                raise TimeoutError(f"not done after {timeout} s")
+            while not self.done:
+                if time.monotonic() >= give_up:
+                    raise TimeoutError(f"not done after {timeout} s")
+                self._wait(until=give_up)
             if self._error:
                 raise self._error
             return self.samples
@@ -87,7 +94,7 @@ class Generation:
             while True:
                 with self._changed:
                     while (settled := self._settled()) == shown and not self.done:
-                        self._changed.wait()
+                        self._wait()
                     done = self.done
                     pieces = [
                         Piece(i, sample.text[shown[i] : settled[i]])
@@ -103,6 +110,14 @@ class Generation:
         finally:
             with self._changed:
                 self._streaming -= 1
+
+    def _wait(self, until: float = math.inf) -> None:
+        """Wait for a change, at most until the deadline: a reader's time is over even while a step does not end."""
+        seconds = min(until, self.deadline) - time.monotonic()
+        self._changed.wait(seconds if seconds < threading.TIMEOUT_MAX else None)
+        if not self.done and time.monotonic() >= self.deadline:
+            self.cancel()
+            raise DeadlineExceededError("the text was not done in time")
 
     def _settled(self) -> list[int]:
         return [sample.detokenizer.settled for sample in self.samples]

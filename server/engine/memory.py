@@ -1,11 +1,17 @@
-"""How much memory this process may use: the container's limit, or the machine's."""
+"""How much memory this process may use, and how much of it the key/value cache gets."""
 
 import os
 from pathlib import Path
 
+from server.engine.errors import NotEnoughMemoryError
+from server.engine.kv_blocks import blocks_for
+from server.weights import HParams
+
 # The limit files of cgroup v2 and v1, as they stand inside of a container.
 # https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+MIB = 2**20
 
 
 def memory_limit(cgroup_limits: tuple[Path, ...] = CGROUP_LIMITS) -> int:
@@ -17,3 +23,22 @@ def memory_limit(cgroup_limits: tuple[Path, ...] = CGROUP_LIMITS) -> int:
         except (OSError, ValueError):  # not this version of cgroups; or "max": no limit
             continue
     return min(limits)
+
+
+def cache_blocks(
+    hparams: HParams, max_running: int, *, block_bytes: int, other_bytes: int, limit: int
+) -> int:
+    """How many blocks the cache gets: enough for `max_running` whole sequences, or what fits into `limit` bytes.
+
+    block_bytes: the size of a block. other_bytes: what weights and process take. Raises NotEnoughMemoryError where
+    not even one sequence of n_ctx tokens fits.
+    """
+    one_sequence = blocks_for(hparams.n_ctx)
+    affordable = (limit - other_bytes) // block_bytes
+    if affordable < one_sequence:
+        raise NotEnoughMemoryError(
+            f"the memory limit is {limit // MIB} MiB, but weights and process take {other_bytes // MIB} MiB and one"
+            f" sequence of {hparams.n_ctx} tokens takes {one_sequence * block_bytes // MIB} MiB: allow more memory,"
+            " or take a smaller checkpoint"
+        )
+    return min(max_running * one_sequence, affordable)

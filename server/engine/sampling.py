@@ -78,7 +78,9 @@ def uniform(seed: int, sample: int, position: int) -> float:
 
 def probabilities(logits: NDArray[np.float32], params: SamplingParams) -> NDArray[np.float64]:
     """The distribution (V,) that a token with these logits (V,) is drawn from; the temperature must not be 0."""
-    scaled = logits.astype(np.float64) / params.temperature
+    # The largest becomes 0, so that however small the temperature is, nothing overflows but what is then impossible.
+    with np.errstate(over="ignore"):
+        scaled = (logits.astype(np.float64) - float(logits.max())) / params.temperature
     if params.top_p > 0:
         descending = np.sort(scaled)[::-1]
         mass_before = np.cumsum(_softmax(descending)) - _softmax(descending)
@@ -104,6 +106,7 @@ def draw(logits: NDArray[np.float32], params: SamplingParams, sample: int, posit
     if params.temperature == 0:
         return int(logits.argmax())
     cumulative = np.cumsum(probabilities(logits, params))
-    return int(
-        np.searchsorted(cumulative, uniform(params.seed, sample, position) * cumulative[-1], side="right")
-    )
+    threshold = uniform(params.seed, sample, position) * cumulative[-1]
+    # The product may round up to the whole sum, and behind that there is no token.
+    threshold = min(threshold, np.nextafter(cumulative[-1], 0))
+    return int(np.searchsorted(cumulative, threshold, side="right"))

@@ -4,16 +4,23 @@ Every step advances all running sequences by one token; a new one joins at the n
 chunks, and a step reads about one chunk of prompt, so that those who are running never wait longer than that.
 """
 
+import logging
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from server.engine.errors import DeadlineExceededError, EngineError, EngineFailedError
 from server.engine.generation import FinishReason, Generation, Sample
 from server.engine.kv_blocks import KVBlocks, blocks_for
 from server.engine.sampling import SamplingParams
 
+logger = logging.getLogger(__name__)
+
 PREFILL_CHUNK = 64
+
+# What a step made of a slice: a token, none (the slice ended inside the prompt), or what went wrong.
+Drawn = int | None | Exception
 
 
 @dataclass(slots=True, eq=False)
@@ -36,11 +43,7 @@ class Slice:
     sequence: Sequence
     tokens: list[int]
     position: int
-
-    @property
-    def draws(self) -> bool:
-        """Whether a new token is drawn behind this slice: not while it ends inside the prompt."""
-        return self.position + len(self.tokens) == len(self.sequence.tokens)
+    draws: bool  # a new token behind it: not while it ends inside the prompt
 
     @property
     def blocks(self) -> list[int]:
@@ -78,7 +81,7 @@ class Scheduler:
 
     def schedule(self) -> list[Slice]:
         """The slices of the next step; empty when nothing is left to do."""
-        self._drop_cancelled()
+        self._drop_those_who_left()
         self._admit()
         slices, prefill_budget = [], PREFILL_CHUNK
         for sequence in self.running:
@@ -89,19 +92,33 @@ class Scheduler:
                 if len(tokens) > prefill_budget:
                     continue
                 prefill_budget -= len(tokens)
-            slices.append(Slice(sequence, tokens, sequence.computed))
+            draws = sequence.computed + len(tokens) == len(sequence.tokens)
+            slices.append(Slice(sequence, tokens, sequence.computed, draws))
         return slices
 
-    def advance(self, slices: list[Slice], drawn: list[int | None]) -> None:
-        """Take in what the step computed: one token for each slice that draws, None for the others."""
-        for part, token in zip(slices, drawn, strict=True):
+    def advance(self, slices: list[Slice], drawn: list[Drawn]) -> None:
+        """Take in what the step made of each slice."""
+        for part, outcome in zip(slices, drawn, strict=True):
             sequence = part.sequence
+            if sequence.generation.done:  # another of its samples failed in this very step
+                continue
+            if isinstance(outcome, Exception):
+                logger.error("a sequence failed", exc_info=outcome)
+                self.fail(
+                    sequence.generation, EngineFailedError(f"the engine failed: {type(outcome).__name__}")
+                )
+                continue
             sequence.computed += len(part.tokens)
-            if token is not None:
-                self._append(sequence, token)
+            if outcome is not None:
+                self._append(sequence, outcome)
 
-    def remove(self, sequence: Sequence) -> None:
-        """Forget a sequence, wherever it is, and give its blocks back."""
+    def fail(self, generation: Generation, error: EngineError) -> None:
+        """End all samples of a generation with an error."""
+        for sequence in [s for s in self if s.generation is generation]:
+            self._remove(sequence)
+        generation.fail(error)
+
+    def _remove(self, sequence: Sequence) -> None:
         if sequence in self.running:
             self.running.remove(sequence)
         else:
@@ -120,12 +137,15 @@ class Scheduler:
             self._finish(sequence, "length")
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
-        self.remove(sequence)
+        self._remove(sequence)
         sequence.generation.finish(sequence.sample, reason)
 
-    def _drop_cancelled(self) -> None:
+    def _drop_those_who_left(self) -> None:
         for sequence in [s for s in self if s.generation.cancelled]:
             self._finish(sequence, "cancelled")
+        now = time.monotonic()
+        for generation in {s.generation for s in self if s.generation.deadline <= now}:
+            self.fail(generation, DeadlineExceededError("the text was not done in time"))
 
     def _admit(self) -> None:
         while self.waiting and len(self.running) < self._max_running:

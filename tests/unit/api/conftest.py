@@ -12,7 +12,7 @@ from server.engine import Engine
 from server.engine.core import SequentialCore
 from server.engine.gpt2 import GPT2
 from server.engine.kv_blocks import blocks_for
-from server.engine.scheduler import Slice
+from server.engine.scheduler import Drawn, Slice
 from server.settings import Settings
 from server.weights import Checkpoint
 
@@ -52,7 +52,7 @@ class GatedCore(SequentialCore):
         self.open = threading.Event()
         self.entered = threading.Event()
 
-    def step(self, batch: list[Slice]) -> list[int | None]:
+    def step(self, batch: list[Slice]) -> list[Drawn]:
         self.entered.set()
         self.open.wait(timeout=30)
         return super().step(batch)

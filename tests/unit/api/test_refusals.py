@@ -123,9 +123,9 @@ def test_an_unknown_field_gets_a_hint(client: FlaskClient) -> None:
 
 def test_thousands_of_unknown_fields_get_a_short_answer_at_once(client: FlaskClient) -> None:
     body = "{" + ",".join(f'"a{i}":0' for i in range(5000)) + "}"
-    started = time.perf_counter()
+    started = time.thread_time()
     document = problem(post(client, body), 422)
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
     assert len(document["errors"]) == MAX_ERRORS
     assert document["detail"].endswith("and 4990 more")
 
@@ -262,9 +262,9 @@ def test_a_key_twice(client: FlaskClient) -> None:
 
 def test_many_keys_of_which_the_last_is_there_twice_are_refused_at_once(client: FlaskClient) -> None:
     body = "{" + ",".join(f'"{i}":0' for i in range(7000)) + ',"6999":1}'
-    started = time.perf_counter()
+    started = time.thread_time()
     assert "'6999'" in problem(post(client, body), 400)["detail"]
-    assert time.perf_counter() - started < 0.2, "the time grows with the number of keys, not with its square"
+    assert time.thread_time() - started < 0.2, "the time grows with the number of keys, not with its square"
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])

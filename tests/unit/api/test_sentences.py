@@ -40,6 +40,6 @@ def test_nothing_is_added_or_lost_but_the_end(text: str) -> None:
 
 @pytest.mark.parametrize("run", ["." * 40_000, '."' * 20_000, "." + '"' * 40_000, "Mr." * 15_000])
 def test_the_time_does_not_grow_with_the_square_of_a_run_of_marks(run: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     assert until_last_sentence_end(run + "x") == run + "x"
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 0.5

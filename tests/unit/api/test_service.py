@@ -36,7 +36,8 @@ def test_without_its_engine_it_is_neither(small: Small) -> None:
         response = small.client.get(path)
         assert (response.status_code, response.content_type) == (503, "application/problem+json")
         assert "restarted" in response.get_json()["detail"]
-    assert small.client.get("/generate").status_code == 500
+    refused = small.client.get("/generate")
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
 
 
 # --- Request ids -------------------------------------------------------------------------------------------------

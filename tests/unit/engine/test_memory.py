@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from server.engine.memory import memory_limit
+from server.engine import NotEnoughMemoryError
+from server.engine.kv_blocks import BLOCK_SIZE
+from server.engine.memory import cache_blocks, memory_limit
+from server.weights import HParams
 
 
 @pytest.mark.parametrize("content", ["max\n", "", "not a number", None])
@@ -20,3 +23,19 @@ def test_the_smallest_limit_counts(tmp_path: Path) -> None:
     (tmp_path / "v2").write_text("4294967\n")
     (tmp_path / "v1").write_text("9223372036854771712\n")  # what cgroup v1 says for no limit
     assert memory_limit((tmp_path / "v2", tmp_path / "v1")) == 4294967
+
+
+GPT2 = HParams(n_vocab=50257, n_ctx=1024, n_embd=768, n_head=12, n_layer=12)
+ONE_SEQUENCE = 1024 // BLOCK_SIZE
+
+
+@pytest.mark.parametrize(
+    ("limit", "blocks"), [(10**9, 4 * ONE_SEQUENCE), (300 + 10 * ONE_SEQUENCE, ONE_SEQUENCE), (1099, 79)]
+)
+def test_the_cache_gets_what_running_sequences_need_or_what_is_left(limit: int, blocks: int) -> None:
+    assert cache_blocks(GPT2, max_running=4, block_bytes=10, other_bytes=300, limit=limit) == blocks
+
+
+def test_a_limit_in_which_not_one_sequence_fits_is_said_with_the_sizes() -> None:
+    with pytest.raises(NotEnoughMemoryError, match="limit is 100 MiB.* 90 MiB .* 1024 tokens takes 64 MiB"):
+        cache_blocks(GPT2, max_running=4, block_bytes=2**20, other_bytes=90 * 2**20, limit=100 * 2**20)

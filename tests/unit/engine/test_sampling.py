@@ -1,12 +1,14 @@
 """The sampler draws from exactly the distribution that gpt-2-simple's fields describe."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from server.engine.sampling import MAX_SEED, SamplingParams, draw, probabilities, uniform
+from server.engine.sampling import MAX_SEED, MAX_TEMPERATURE, SamplingParams, draw, probabilities, uniform
 
 LOGITS = np.array([2.0, 1.0, 0.5, 0.0, -1.0, -3.0], np.float32)
 
@@ -79,11 +81,33 @@ def test_random_numbers_lie_in_the_half_open_unit_interval(seed: int, sample: in
 
 
 @given(
-    st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=40), st.integers(0, MAX_SEED), st.floats(0, 1)
+    logits=st.lists(st.floats(-1e30, 1e30, width=32), min_size=1, max_size=40),
+    temperature=st.floats(0, MAX_TEMPERATURE),  # down to 5e-324
+    top_p=st.floats(0, 1),
+    top_k=st.integers(0, 50),
+    seed=st.integers(0, MAX_SEED),
 )
-def test_any_logits_give_a_token_of_the_vocabulary(logits: list[float], seed: int, top_p: float) -> None:
-    token = draw(np.array(logits, np.float32), SamplingParams(length=1, seed=seed, top_p=top_p), 0, 0)
+def test_any_logits_give_a_token_that_the_limits_allow(logits: list[float], **params: Any) -> None:
+    how = SamplingParams(length=1, **params)
+    token = draw(np.array(logits, np.float32), how, 0, 0)
     assert 0 <= token < len(logits)
+    if how.temperature:
+        assert probabilities(np.array(logits, np.float32), how)[token] > 0
+
+
+def test_the_coldest_temperature_takes_the_likeliest_token() -> None:
+    assert {draw(LOGITS, SamplingParams(length=1, temperature=5e-324, seed=s), 0, 0) for s in range(50)} == {
+        0
+    }
+
+
+@pytest.mark.parametrize("number", [0.0, 1 - 2**-53])
+def test_the_ends_of_the_unit_interval_give_possible_tokens(
+    monkeypatch: pytest.MonkeyPatch, number: float
+) -> None:
+    monkeypatch.setattr("server.engine.sampling.uniform", lambda *key: number)
+    logits = np.array([-100, 0, 1, 0, -100], np.float32)
+    assert draw(logits, SamplingParams(length=1, temperature=1, top_k=3), 0, 0) in (1, 2, 3)
 
 
 def test_logits_that_are_not_numbers_are_refused() -> None:
