@@ -37,5 +37,5 @@ def test_the_cache_gets_what_running_sequences_need_or_what_is_left(limit: int, 
 
 
 def test_a_limit_in_which_not_one_sequence_fits_is_said_with_the_sizes() -> None:
-    with pytest.raises(NotEnoughMemoryError, match="limit is 100 MiB.* 90 MiB .* 1024 tokens takes 64 MiB"):
+    with pytest.raises(NotEnoughMemoryError, match=r"limit is 100 MiB.* 90 MiB .* 1024 tokens takes 64 MiB"):
         cache_blocks(GPT2, max_running=4, block_bytes=2**20, other_bytes=90 * 2**20, limit=100 * 2**20)
