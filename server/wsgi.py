@@ -9,5 +9,6 @@ from server.weights import CheckpointError
 
 try:
     application = create_app()
-except (SettingsError, CheckpointError, EngineError) as error:
-    sys.exit(f"pokegen: {error}")
+except (SettingsError, CheckpointError, EngineError):
+    sys.tracebacklimit = 0  # its one line says what to mend; the server prints it and ends
+    raise
