@@ -229,3 +229,9 @@ def test_importing_the_application_brings_no_tensorflow_and_no_torch(app: OpenAP
     script = "import sys, server.app; print([m for m in ('tensorflow', 'torch', 'transformers') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_the_openapi_document_is_served(client: FlaskClient, app: OpenAPI) -> None:
+    response = client.get("/openapi.json")
+    assert response.status_code == 200
+    assert response.get_json() == json.loads(json.dumps(app.api_doc))
