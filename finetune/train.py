@@ -4,12 +4,15 @@ The state of a run is one file, replaced whole, and every random number is keyed
 goes on from its last save and ends with the weights of a run that was not.
 """
 
+import array
 import copy
 import csv
+import dataclasses
+import hashlib
 import itertools
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ IGNORED = -100  # a target that does not count
 Document = list[int]  # tokens
 Source = tuple[Sequence[Document], int]  # documents, and how many rows of a batch are theirs
 Point = dict[str, float]  # of a training curve
+Description = dict[str, float | str]  # of a run: see `describe`
 
 
 @dataclass(frozen=True)
@@ -165,27 +169,71 @@ def new_optimizers(model: GPT2LMHeadModel, plan: Plan) -> list[torch.optim.Optim
     ]
 
 
+def digest(parts: Iterable[bytes]) -> str:
+    """A short hash of the parts and of where each ends."""
+    sha256 = hashlib.sha256()
+    for part in parts:
+        sha256.update(len(part).to_bytes(8) + part)
+    return sha256.hexdigest()[:12]
+
+
+def describe(
+    model: GPT2LMHeadModel,
+    plan: Plan,
+    sources: Sequence[Source],
+    tokenizer: Tokenizer,
+    held_out: Sequence[str],
+) -> Description:
+    """All that a run's result depends on: the plan, the model's shape, and hashes of what it is given."""
+    return {
+        **dataclasses.asdict(plan),
+        "n_ctx": model.config.n_positions,
+        **{name: getattr(model.config, name) for name in ("n_embd", "n_head", "n_layer")},
+        "vocabulary": digest([tokenizer.to_str().encode()]),
+        "training texts": digest(
+            array.array("I", [count, *document]).tobytes()
+            for documents, count in sources
+            for document in documents
+        ),
+        "held-out texts": digest(text.encode() for text in held_out),
+        "initial weights": digest(value.numpy().tobytes() for value in model.state_dict().values()),
+    }
+
+
 class Run:
     """A training run and the folder it lives in, from which it goes on after a kill.
 
-    The folder gets `config.json`, the model's shape; `state.pt`, all that the next step depends on; `best.pt`, the
-    averaged weights that did best on the held-out texts; and `curve.csv`.
+    The folder gets `config.json`, the model's shape; `state.pt`, all that the next step depends on, and the run's
+    description; `best.pt`, the averaged weights that did best on the held-out texts; and `curve.csv`.
+
+    Raises ValueError, before anything is written, when the folder holds a run of another description.
     """
 
-    def __init__(self, folder: Path, model: GPT2LMHeadModel, plan: Plan) -> None:
-        self.folder, self.model, self.plan = folder, model, plan
+    def __init__(self, folder: Path, model: GPT2LMHeadModel, plan: Plan, description: Description) -> None:
+        self.folder, self.model, self.plan, self.description = folder, model, plan, description
         self.average = copy.deepcopy(model)
         self.optimizers = new_optimizers(model, plan)
         self.step = 0
         self.curve: list[Point] = []
-        folder.mkdir(parents=True, exist_ok=True)
-        model.config.save_pretrained(folder)
         if (folder / "state.pt").exists():
             self.load()
+        folder.mkdir(parents=True, exist_ok=True)
+        model.config.save_pretrained(folder)
 
     def load(self) -> None:
-        """Go back to the last save."""
+        """Go back to the last save. Raises ValueError when it is another run's."""
         state = torch.load(self.folder / "state.pt")
+        saved = state.get("description", self.description)  # the first states had none
+        differences = [
+            f"{name} {saved.get(name)} and not {value}"
+            for name, value in self.description.items()
+            if saved.get(name) != value
+        ]
+        if differences:
+            raise ValueError(
+                f"{self.folder} holds another run, with {', '.join(differences)}:"
+                " name another folder with --run, or delete this one"
+            )
         self.step, self.curve = state["step"], state["curve"]
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
@@ -195,6 +243,7 @@ class Run:
     def save(self) -> None:
         """Write the folder's files. The state goes last: a kill before it repeats the steps since the last save."""
         state = {
+            "description": self.description,
             "step": self.step,
             "curve": self.curve,
             "model": self.model.state_dict(),
@@ -256,8 +305,11 @@ def train(
     tokenizer: Tokenizer,
     held_out: Sequence[str],
 ) -> list[Point]:
-    """Train `model` by `plan`, going on from what `folder` holds (see Run); returns the curve."""
-    run = Run(folder, model, plan)
+    """Train `model` by `plan`, going on from what `folder` holds (see Run); returns the curve.
+
+    Raises ValueError when that is another run's.
+    """
+    run = Run(folder, model, plan, describe(model, plan, sources, tokenizer, held_out))
     n_ctx = model.config.n_positions
     stream = itertools.islice(batches(sources, n_ctx, plan.seed), run.step, None)
     losses: list[float] = []

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from finetune.train import Plan, Point, batches, bits_per_byte, encode, new_model, rows
+from finetune.train import Plan, Point, batches, bits_per_byte, encode, new_model, rows, train
+from finetune.vocabulary import learn
 
 PLAN = Plan(steps=6, batch=2, learning_rate=1e-3, warmup=2, cooldown=2, seed=1, every=2)
 DOCUMENTS = [[0, *([n] * length), 0] for n, length in enumerate([3, 5, 9, 30, 12, 1], start=1)]
@@ -74,6 +76,95 @@ def test_a_killed_run_goes_on_to_the_same_weights(
         weights = (whole, killed) if name == "best.pt" else (whole["model"], killed["model"])
         assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     assert (tmp_path / "killed/curve.csv").read_text() == (tmp_path / "whole/curve.csv").read_text()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_a_finished_run_is_not_repeated(
+    tmp_path: Path, train_tiny: Callable[[Path, Plan], list[Point]]
+) -> None:
+    curve = train_tiny(tmp_path, PLAN)
+    before = contents(tmp_path)
+    assert train_tiny(tmp_path, PLAN) == curve
+    assert contents(tmp_path) == before
+
+
+@dataclasses.dataclass
+class Given:
+    """What a training is given, to change one thing of it."""
+
+    vocabulary: Tokenizer
+    training: list[str]
+    held_out: list[str]
+    plan: Plan = PLAN
+    rows: int = 2
+    n_embd: int = 16
+    gain: float = 1.0  # of the first weights
+
+    def train(self, folder: Path) -> list[Point]:
+        model = new_model(n_vocab=400, n_ctx=64, n_embd=self.n_embd, n_head=2, n_layer=2, plan=self.plan)
+        with torch.no_grad():
+            model.transformer.wte.weight *= self.gain
+        sources = [(encode(self.vocabulary, self.training), self.rows)]
+        return train(folder, model, self.plan, sources, self.vocabulary, self.held_out)
+
+
+@pytest.fixture
+def given(texts: tuple[list[str], list[str]], tokenizer: Tokenizer) -> Given:
+    return Given(tokenizer, *texts)
+
+
+def other_plan(**fields: float) -> Callable[[Given], Given]:
+    return lambda given: dataclasses.replace(given, plan=dataclasses.replace(PLAN, **fields))  # type: ignore[arg-type]
+
+
+HASHES = r"\w{12} and not \w{12}:"
+
+CHANGES: dict[str, tuple[Callable[[Given], Given], str]] = {
+    "seed": (other_plan(seed=2), "seed 1 and not 2, initial weights"),
+    "learning rate": (other_plan(learning_rate=2e-3), "learning_rate 0.001 and not 0.002:"),
+    "steps": (other_plan(steps=8), "steps 6 and not 8:"),
+    "n_embd": (lambda given: dataclasses.replace(given, n_embd=32), "n_embd 16 and not 32, initial weights"),
+    "rows": (lambda given: dataclasses.replace(given, rows=1), f"training texts {HASHES}"),
+    "training texts": (
+        lambda given: dataclasses.replace(given, training=given.training[:-1]),
+        f"training texts {HASHES}",
+    ),
+    "held-out texts": (
+        lambda given: dataclasses.replace(given, held_out=given.held_out[:-1]),
+        f"held-out texts {HASHES}",
+    ),
+    "vocabulary": (
+        lambda given: dataclasses.replace(given, vocabulary=learn(given.held_out, 400)),
+        f"vocabulary {HASHES[:-1]}, training texts {HASHES}",
+    ),
+    "the base": (lambda given: dataclasses.replace(given, gain=2.0), f"initial weights {HASHES}"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_folder_with_another_run_is_refused_and_left_as_it_is(
+    tmp_path: Path, given: Given, change: str
+) -> None:
+    given.train(tmp_path)
+    before = contents(tmp_path)
+    another, difference = CHANGES[change]
+    with pytest.raises(
+        ValueError, match=rf"holds another run, with {difference}.* --run, or delete this one$"
+    ):
+        another(given).train(tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_a_state_from_before_descriptions_is_taken_as_it_is(tmp_path: Path, given: Given) -> None:
+    curve = given.train(tmp_path / "described")
+    shutil.copytree(tmp_path / "described", tmp_path / "old")
+    state = torch.load(tmp_path / "old/state.pt")
+    del state["description"]
+    torch.save(state, tmp_path / "old/state.pt")
+    assert given.train(tmp_path / "old") == curve
 
 
 def test_a_run_that_no_longer_improves_stops(
