@@ -1,6 +1,7 @@
 """The checkpoint directory: complete, and the same model to transformers as to us."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from finetune import card
+from finetune.__main__ import main
 from finetune.export import export, read_best
 from finetune.train import Plan, Point
 
@@ -57,6 +59,8 @@ def test_the_card_has_figures_and_a_sample_for_every_prefix(
     assert text.startswith("---\nlanguage: en\n")
     assert card.read_curve(run).best["held_out_bits_per_byte"] in text
     assert all(f"**{prefix}**" in text for prefix in card.PREFIXES if prefix)
+    how_it_was_made = re.findall(r"^\.venv/bin/python -m finetune (\w+)", text, re.MULTILINE)
+    assert how_it_was_made == list(main.commands)
 
 
 def test_a_run_without_weights_is_named(tmp_path: Path) -> None:
