@@ -40,9 +40,9 @@ COPY --from=build /srv/pokegen/server server
 USER 10001:10001
 EXPOSE 5000 3031
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
-  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:5000/readyz', timeout=4)"]
+  CMD ["python", "-c", "from http.client import *; c = HTTPConnection('127.0.0.1', 5000, timeout=4); c.request('GET', '/readyz'); exit(c.getresponse().status != 200)"]
 # A bad setting or checkpoint ends the container with one line instead of a traceback.
-CMD ["sh", "-c", "pokegen check && exec uwsgi --ini server/uwsgi.ini"]
+CMD ["sh", "-c", "pokegen check && eval \"$(pokegen env)\" && exec uwsgi --ini server/uwsgi.ini"]
 
 
 FROM debian:bookworm-slim AS nginx

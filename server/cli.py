@@ -1,10 +1,17 @@
 """The command line: `pokegen COMMAND`."""
 
+import shlex
 import sys
 
 import click
 
-from server.settings import SettingsError, load_settings, require_fitting_opening
+from server.settings import (
+    SettingsError,
+    load_settings,
+    misspelt_variables,
+    require_fitting_opening,
+    variable,
+)
 from server.weights import CheckpointError, open_checkpoint
 
 
@@ -28,7 +35,25 @@ def check() -> None:
     except (SettingsError, CheckpointError) as error:
         print(f"pokegen: {error}", file=sys.stderr)
         sys.exit(1)
+    for name, meant in misspelt_variables().items():
+        print(f"pokegen: {name} is no setting and is ignored; did you mean {meant}?", file=sys.stderr)
     print(
         f"{settings.checkpoint}: {hparams.n_layer} layers, {hparams.n_embd} channels, {hparams.n_head} heads,"
         f" {hparams.n_vocab} tokens in the vocabulary, n_ctx {hparams.n_ctx}"
     )
+
+
+@main.command()
+def env() -> None:
+    """Print every setting, defaults included, as the shell's `export` lines.
+
+    For scripts, which thereby need neither defaults nor a second idea of what a number looks like:
+    eval "$(pokegen env)". Exits with 1 and one line that says what to mend, if anything.
+    """
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        print(f"pokegen: {error}", file=sys.stderr)
+        sys.exit(1)
+    for name, value in settings.model_dump().items():
+        print(f"export {variable(name)}={shlex.quote(str(value))}")

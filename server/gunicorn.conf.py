@@ -5,18 +5,20 @@
 Run it in the repository's root. It speaks plain HTTP only, on POKEGEN_HTTP.
 """
 
-import os
+from server.settings import load_settings
+
+settings = load_settings()
 
 wsgi_app = "server.wsgi:application"
-bind = os.environ.get("POKEGEN_HTTP", "127.0.0.1:5000")
+bind = settings.http
 
 # One process holds the one engine; the threads wait for it.
 workers = 1
 worker_class = "gthread"
-threads = int(os.environ.get("POKEGEN_THREADS", "128"))
+threads = settings.threads
 preload_app = False  # the engine's thread has to start after the fork
 
-graceful_timeout = int(os.environ.get("POKEGEN_GRACE", "65"))
+graceful_timeout = settings.grace
 timeout = 300  # how long the worker may be silent, which it is while it loads the checkpoint
 keepalive = 75  # longer than nginx keeps a connection, so that it is nginx who closes it
 

@@ -1,5 +1,8 @@
 """Every knob of the service, from the environment, validated once."""
 
+import os
+import re
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -10,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from server.engine import MAX_TEMPERATURE, EngineName
 from server.weights import Checkpoint
 
+PREFIX = "POKEGEN_"
 SHIPPED_CHECKPOINT = Path(__file__).parent.parent / "checkpoint" / "run1"
 
 
@@ -20,7 +24,7 @@ class SettingsError(Exception):
 class Settings(BaseSettings):
     """The variables are these names in capitals with POKEGEN_ in front, such as POKEGEN_CHECKPOINT."""
 
-    model_config = SettingsConfigDict(env_prefix="POKEGEN_", allow_inf_nan=False)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, allow_inf_nan=False)
 
     checkpoint: Annotated[
         Path,
@@ -53,11 +57,32 @@ class Settings(BaseSettings):
         int, Field(ge=1, le=1024, description="The most that one request may ask for as nsamples.")
     ] = 8
     request_timeout: Annotated[
-        float, Field(gt=0, le=3600, description="Seconds after which a request is given up with 503.")
+        float, Field(ge=0.1, le=3600, description="Seconds after which a request is given up with 503.")
     ] = 60.0
     max_body: Annotated[int, Field(ge=1024, le=2**24, description="The largest request body in bytes.")] = (
         65536
     )
+    grace: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=3700,
+            description="Seconds that answers in flight have when the service stops or reloads.",
+        ),
+    ] = 65
+    http: Annotated[
+        str,
+        Field(description="host:port where the application answers plain HTTP, without nginx."),
+    ] = "127.0.0.1:5000"
+    socket: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=107,  # what the kernel has room for in a Unix socket's address
+            description="Where uWSGI takes nginx's requests: host:port, or a path. `make run` always takes"
+            " run/PORT/uwsgi.sock.",
+        ),
+    ] = "127.0.0.1:3031"
 
     opening: Annotated[str, Field(min_length=1, description="The prefix of those who give none.")] = (
         "Ash and his friends"
@@ -83,6 +108,14 @@ class Settings(BaseSettings):
             raise ValueError("gpt-2-simple is not installed; run scripts/install-python test")
         return engine
 
+    @field_validator("http")
+    @classmethod
+    def _is_host_and_port(cls, http: str) -> str:
+        found = re.fullmatch(r"[A-Za-z0-9_.-]+:([0-9]{1,5})", http)
+        if not found or not 1 <= int(found[1]) <= 65535:
+            raise ValueError("must be host:port with a port from 1 to 65535, such as 127.0.0.1:5000")
+        return http
+
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         admitted = self.max_running + self.max_waiting
@@ -100,10 +133,29 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
         if not first["loc"]:  # what was found is about several variables, and names them
-            raise SettingsError(first["msg"].removeprefix("Value error, ")) from error
-        variable = f"POKEGEN_{first['loc'][0]}".upper()
-        raise SettingsError(f"{variable}: {first['msg']}; it is {first['input']!r}") from error
+            raise SettingsError(message) from error
+        raise SettingsError(f"{variable(first['loc'][0])}: {message}; it is {first['input']!r}") from error
+
+
+def variable(name: object) -> str:
+    """The variable of the setting `name`."""
+    return f"{PREFIX}{name}".upper()
+
+
+def misspelt_variables() -> dict[str, str]:
+    """Variables of the environment that no setting has but that are close to one, each with what was meant.
+
+    Others are left alone: Kubernetes hands POKEGEN_PORT, POKEGEN_SERVICE_HOST and more to every container beside
+    a Service of the name pokegen.
+    """
+    known = {variable(name).removeprefix(PREFIX) for name in Settings.model_fields}
+    unknown = {
+        name.upper().removeprefix(PREFIX) for name in os.environ if name.upper().startswith(PREFIX)
+    } - known
+    close = {name: get_close_matches(name, known, n=1, cutoff=0.8) for name in sorted(unknown)}
+    return {PREFIX + name: PREFIX + meant[0] for name, meant in close.items() if meant}
 
 
 def require_fitting_opening(settings: Settings, checkpoint: Checkpoint) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from server.app import create_app
-from server.settings import SHIPPED_CHECKPOINT, Settings, SettingsError, load_settings
+from server.settings import SHIPPED_CHECKPOINT, Settings, SettingsError, load_settings, misspelt_variables
 from server.weights import Checkpoint
 
 POKEGEN = Path(sys.executable).with_name("pokegen")
@@ -39,6 +39,9 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "max_samples": 2,
         "request_timeout": 1.5,
         "max_body": 2048,
+        "grace": 5,
+        "http": "0.0.0.0:80",
+        "socket": "/tmp/uwsgi.sock",  # noqa: S108 - nothing is written
         "opening": "Brock, ",
         "length": 7,
         "temperature": 1.0,
@@ -52,10 +55,21 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
     assert load_settings().model_dump() == values
 
 
-def test_variables_of_the_machinery_are_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("POKEGEN_HTTP", "POKEGEN_SOCKET", "POKEGEN_GRACE"):
-        monkeypatch.setenv(name, "x")
+def test_what_kubernetes_hands_in_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_8080_TCP_ADDR"):
+        monkeypatch.setenv(f"POKEGEN_{name}", "x")
     load_settings()
+    assert misspelt_variables() == {}
+
+
+def test_a_misspelt_variable_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("POKEGEN_MAX_RUNING", "POKEGEN_THREAD", "POKEGEN_LOGLEVEL"):
+        monkeypatch.setenv(name, "8")
+    assert misspelt_variables() == {
+        "POKEGEN_LOGLEVEL": "POKEGEN_LOG_LEVEL",
+        "POKEGEN_MAX_RUNING": "POKEGEN_MAX_RUNNING",
+        "POKEGEN_THREAD": "POKEGEN_THREADS",
+    }
 
 
 @pytest.mark.parametrize(
@@ -66,9 +80,14 @@ def test_variables_of_the_machinery_are_no_mistake(monkeypatch: pytest.MonkeyPat
         ("POKEGEN_MAX_RUNNING", "1025", "less than or equal to 1024"),
         ("POKEGEN_MAX_WAITING", "-1", "greater than or equal to 0"),
         ("POKEGEN_MAX_SAMPLES", "many", "valid integer"),
-        ("POKEGEN_REQUEST_TIMEOUT", "0", "greater than 0"),
+        ("POKEGEN_REQUEST_TIMEOUT", "0", "greater than or equal to 0.1"),
         ("POKEGEN_REQUEST_TIMEOUT", "nan", "finite number"),
         ("POKEGEN_MAX_BODY", "1", "greater than or equal to 1024"),
+        ("POKEGEN_GRACE", "0", "greater than or equal to 1"),
+        ("POKEGEN_GRACE", "1.5", "valid integer"),
+        ("POKEGEN_HTTP", "5000", "must be host:port"),
+        ("POKEGEN_HTTP", "localhost:65536", "port from 1 to 65535"),
+        ("POKEGEN_SOCKET", "", "at least 1 character"),
         ("POKEGEN_OPENING", "", "at least 1 character"),
         ("POKEGEN_OPENING", "\udcff", "valid string"),
         ("POKEGEN_LENGTH", "1.5", "valid integer"),
@@ -119,12 +138,16 @@ def test_settings_in_code_are_checked_alike() -> None:
         Settings(length=0)
 
 
-def check(**variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `pokegen check` with these variables."""
+def pokegen(command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `pokegen COMMAND` with these variables."""
     environment = {"PATH": os.environ["PATH"], **variables}
     return subprocess.run(
-        [POKEGEN, "check"], env=environment, capture_output=True, text=True, check=False, timeout=60
+        [POKEGEN, command], env=environment, capture_output=True, text=True, check=False, timeout=60
     )
+
+
+def check(**variables: str) -> subprocess.CompletedProcess[str]:
+    return pokegen("check", **variables)
 
 
 def test_check_describes_what_it_found(tiny_checkpoint: Checkpoint) -> None:
@@ -151,6 +174,42 @@ def test_check_says_in_one_line_what_to_mend(tiny_checkpoint: Checkpoint, tmp_pa
         assert says in done.stderr
         assert done.stderr.count("\n") == 1
         assert "Traceback" not in done.stderr
+
+
+def test_check_points_out_a_misspelt_variable(tiny_checkpoint: Checkpoint) -> None:
+    done = check(POKEGEN_CHECKPOINT=str(tiny_checkpoint.directory), POKEGEN_MAX_RUNING="1")
+    assert done.returncode == 0
+    assert (
+        done.stderr
+        == "pokegen: POKEGEN_MAX_RUNING is no setting and is ignored; did you mean POKEGEN_MAX_RUNNING?\n"
+    )
+
+
+def test_env_gives_a_shell_the_values_that_the_application_understood() -> None:
+    opening = "Jessie's 'Arbok' $HOME\nsaid"
+    printed = pokegen(
+        "env",
+        POKEGEN_REQUEST_TIMEOUT="6e1",
+        POKEGEN_GRACE="08",
+        POKEGEN_MAX_BODY="65_536",
+        POKEGEN_OPENING=opening,
+    ).stdout
+    in_shell = subprocess.run(
+        ["bash", "-c", printed + "\nenv -0"], env={}, capture_output=True, text=True, check=True
+    )
+    variables = dict(line.split("=", 1) for line in in_shell.stdout.split("\0") if line)
+    assert variables["POKEGEN_REQUEST_TIMEOUT"] == "60.0"
+    assert variables["POKEGEN_GRACE"] == "8"
+    assert variables["POKEGEN_MAX_BODY"] == "65536"
+    assert variables["POKEGEN_OPENING"] == opening
+    assert variables["POKEGEN_HTTP"] == "127.0.0.1:5000"
+
+
+def test_env_prints_nothing_where_a_setting_is_wrong() -> None:
+    done = pokegen("env", POKEGEN_GRACE="soon")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("pokegen: POKEGEN_GRACE: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_an_opening_that_does_not_fit_stops_the_start(tiny_checkpoint: Checkpoint) -> None:
