@@ -4,16 +4,25 @@ export HOST ?= 127.0.0.1
 export VENV ?= .venv
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types image lock clean system server-python test-python
+.PHONY: help run reload test test-image lint types image checkpoint lock clean \
+  system server-python finetune-python test-python
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: system server-python ## start the service: http://127.0.0.1:8080 (PORT=, HOST=); Ctrl-C stops it
 	@exec scripts/run
 
-test: lint types ## the linters and every test
+reload: ## load the checkpoint of the service on PORT again, if it can be loaded
+	@scripts/reload
+
+test: lint types ## the linters and every test; those of the images where a Docker engine answers
 	@"$(VENV)/bin/python" -m pytest
+	@docker info >/dev/null 2>&1 || echo "The Docker images were NOT tested: no Docker engine answers. Start one, then: make test-image"
+
+test-image: test-python ## the tests of the Docker images alone
+	@docker info >/dev/null || { echo "No Docker engine answers: start one, or set DOCKER_HOST." >&2; exit 1; }
+	@"$(VENV)/bin/python" -m pytest tests/image
 
 lint: system test-python ## ruff
 	@"$(VENV)/bin/ruff" check
@@ -25,6 +34,14 @@ types: system test-python ## mypy --strict
 image: ## the Docker images pokegen-server and pokegen-nginx (DOCKER_BUILD_FLAGS=)
 	docker build $(DOCKER_BUILD_FLAGS) --target server --tag pokegen-server .
 	docker build $(DOCKER_BUILD_FLAGS) --target nginx --tag pokegen-nginx .
+
+checkpoint: finetune-python ## checkpoint/run1 again, from the corpus; goes on where it was interrupted
+	"$(VENV)/bin/python" -m finetune compose
+	"$(VENV)/bin/python" -m finetune vocabulary
+	"$(VENV)/bin/python" -m finetune train
+	"$(VENV)/bin/python" -m finetune tune
+	"$(VENV)/bin/python" -m finetune export checkpoint/run1
+	"$(VENV)/bin/python" -m finetune card checkpoint/run1
 
 lock: ## compile requirements/*.in again (UPGRADE=1 takes newer versions)
 	@scripts/lock
@@ -38,6 +55,9 @@ system:
 
 server-python: system
 	@scripts/install-python server
+
+finetune-python: system
+	@scripts/install-python finetune
 
 test-python: system
 	@scripts/install-python test

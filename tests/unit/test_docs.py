@@ -34,3 +34,13 @@ def test_every_path_that_a_document_names_is_there() -> None:
         )
         missing = [path for path in named if not (ROOT / path).exists()]
         assert not missing, f"{document.name} names what is not there: {missing}"
+
+
+def test_make_checkpoint_does_what_the_model_card_says() -> None:
+    def steps(file: str, name: str) -> list[str]:
+        text = (ROOT / file).read_text().replace("{{ name }}", name)
+        return re.findall(r"^\t?\S*python\"? -m finetune (.*)$", text, re.MULTILINE)
+
+    made = steps("Makefile", "run1")
+    assert made == steps("finetune/card.md.jinja", "run1")
+    assert made[-1] == "card checkpoint/run1"
