@@ -66,6 +66,12 @@ class Stack:
             check=False,
         )
 
+    def reload(self) -> subprocess.CompletedProcess[str]:
+        """`scripts/reload`: its exit code and what it wrote."""
+        return subprocess.run(
+            [ROOT / "scripts/reload", str(self.port)], capture_output=True, text=True, timeout=60, check=False
+        )
+
     def get(self, path: str, headers: Mapping[str, str | bytes] | None = None) -> requests.Response:
         """GET through nginx."""
         return self._session.get(self.url + path, headers=headers, timeout=60)
@@ -155,6 +161,12 @@ def descendants(pid: int) -> list[int]:
     for child in found:
         found.extend(children(child))
     return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """The processor time that a process has taken."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def is_alive(pid: int) -> bool:

@@ -13,18 +13,37 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.service.stack import ROOT, Stack, descendants, drain, free_ports, is_alive, running, wait_until
+from tests.service.stack import (
+    ROOT,
+    Stack,
+    children,
+    cpu_seconds,
+    descendants,
+    drain,
+    free_ports,
+    is_alive,
+    running,
+    wait_until,
+)
 
 # Greedy text from random weights: seconds of work for the NumPy engine, and always the same.
 SLOW = "/generate?prefix=Ash&temperature=0&length=400"
 
 
-def ask_slowly(stack: Stack, pool: ThreadPoolExecutor) -> Future[requests.Response]:
-    """A request that is being worked on when this comes back."""
-    answer = pool.submit(stack.get, SLOW)
-    time.sleep(0.5)
+def in_flight(
+    worker: int, pool: ThreadPoolExecutor, get: Callable[[str], requests.Response], address: str = SLOW
+) -> Future[requests.Response]:
+    """A request that is being worked on when this comes back: the idle worker has begun to take processor time."""
+    idle = cpu_seconds(worker)
+    answer = pool.submit(get, address)
+    wait_until(lambda: cpu_seconds(worker) > idle + 0.05, within=20, what="the engine to begin")
     assert not answer.done(), "the engine was too fast for this test: raise the length in SLOW"
     return answer
+
+
+def ask_slowly(stack: Stack, pool: ThreadPoolExecutor) -> Future[requests.Response]:
+    [worker] = stack.workers("uwsgi")
+    return in_flight(worker, pool, stack.get)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -36,29 +55,50 @@ def test_stopping_delivers_the_answer_in_flight(own_stack: Stack, number: signal
         assert answer.result().json()["usage"]["completion_tokens"] == 400
 
 
-def test_a_stop_ends_within_the_grace_time(new_stack: Callable[..., Stack]) -> None:
-    with running(new_stack(POKEGEN_GRACE="1")) as stack, ThreadPoolExecutor() as pool:
-        answer = pool.submit(stack.get, SLOW.replace("400", "1000"))
-        time.sleep(0.5)
+def test_a_stop_cuts_off_what_the_grace_time_is_too_short_for(new_stack: Callable[..., Stack]) -> None:
+    endless = "/generate?prefix=Ash&length=1000&nsamples=64"  # 64,000 tokens, one text after another
+    limits = {"POKEGEN_MAX_RUNNING": "1", "POKEGEN_MAX_SAMPLES": "64"}
+    with running(new_stack(POKEGEN_GRACE="1", **limits)) as stack, ThreadPoolExecutor() as pool:
+        [worker] = stack.workers("uwsgi")
+        answer = in_flight(worker, pool, stack.get, endless)
         started = time.monotonic()
         stack.stop()
-        assert time.monotonic() - started < 4
-        assert isinstance(
-            answer.exception() or answer.result(), (requests.ConnectionError, requests.Response)
-        )
+        assert 1 <= time.monotonic() - started < 4
+        assert isinstance(answer.exception(), requests.ConnectionError)
 
 
 def test_a_reload_delivers_the_answer_in_flight_and_loses_no_new_request(own_stack: Stack) -> None:
     [before] = own_stack.workers("uwsgi")
     with ThreadPoolExecutor() as pool:
         answer = ask_slowly(own_stack, pool)
-        os.kill(own_stack.pid("uwsgi"), signal.SIGHUP)
-        time.sleep(0.2)
-        during = pool.submit(own_stack.get, "/generate?length=1")  # waits until the new worker has loaded
+        assert own_stack.reload().returncode == 0
+        while own_stack.workers("uwsgi") in ([before], []):  # a request waits until the new worker has loaded
+            assert own_stack.get("/generate?length=1").status_code == 200
         assert answer.result().status_code == 200
-        assert during.result().status_code == 200
-    [after] = own_stack.workers("uwsgi")
-    assert after != before
+    assert own_stack.get("/generate?length=1").status_code == 200
+
+
+def test_a_reload_is_refused_if_the_checkpoint_has_become_unreadable(
+    new_stack: Callable[..., Stack], checkpoint: Path, tmp_path: Path
+) -> None:
+    replaced = tmp_path / "replaced"
+    shutil.copytree(checkpoint, replaced)
+    with running(new_stack(POKEGEN_CHECKPOINT=str(replaced))) as stack:
+        workers = stack.workers("uwsgi")
+        os.truncate(replaced / "model.safetensors", 1_000_000)
+        refused = stack.reload()
+        assert refused.returncode == 1
+        [line] = refused.stderr.splitlines()
+        assert "model.safetensors" in line
+        assert stack.get("/generate?length=1").status_code == 200
+        assert stack.workers("uwsgi") == workers
+
+
+def test_a_reload_of_no_service_is_refused_with_one_line(new_stack: Callable[..., Stack]) -> None:
+    refused = new_stack().reload()
+    assert refused.returncode == 1
+    [line] = refused.stderr.splitlines()
+    assert "make run PORT=" in line
 
 
 def test_a_killed_worker_is_a_502_and_is_replaced(own_stack: Stack) -> None:
@@ -138,6 +178,48 @@ def test_a_truncated_checkpoint_stops_the_start_with_one_line(
     assert "model.safetensors" in line
 
 
+@pytest.mark.parametrize("variable", ["POKEGEN_REQUEST_TIMEOUT", "POKEGEN_GRACE", "POKEGEN_MAX_BODY"])
+def test_nginx_by_itself_takes_plain_decimal_numbers_only(tmp_path: Path, variable: str) -> None:
+    for value in ("6e1", "65_536", "-1", "ten", "0x40"):
+        ended = subprocess.run(
+            [ROOT / "nginx/start"],
+            env={
+                "PATH": os.environ["PATH"],
+                "NGINX_LISTEN": "8080",
+                "NGINX_UPSTREAM": "server:3031",
+                "NGINX_RUN": str(tmp_path),
+                variable: value,
+            },
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        assert ended.returncode == 1
+        [line] = ended.stderr.splitlines()
+        assert variable in line
+        assert repr(value) in line
+
+
+def test_numbers_mean_to_the_whole_service_what_they_mean_to_the_application(
+    new_stack: Callable[..., Stack],
+) -> None:
+    variables = {"REQUEST_TIMEOUT": "6e1", "GRACE": "08", "MAX_BODY": "4_096"}
+    behind_a_proxy = {"http_proxy": "http://127.0.0.1:9"}  # where nobody listens
+    with running(
+        new_stack(**{f"POKEGEN_{name}": value for name, value in variables.items()}, **behind_a_proxy)
+    ) as stack:
+        configuration = (stack.run / "nginx.conf").read_text()
+        assert "uwsgi_read_timeout 70s;" in configuration
+        assert "worker_shutdown_timeout 8s;" in configuration
+        assert "client_max_body_size 4096;" in configuration
+
+
+def test_the_start_says_little_and_keeps_the_rest(own_stack: Stack) -> None:
+    assert "*** Starting uWSGI" in (own_stack.run / "uwsgi.log").read_text()
+    assert "*** Starting uWSGI" not in own_stack.log.read_text()
+
+
 def test_gunicorn_serves_the_same_answers(stack: Stack, environment: dict[str, str], tmp_path: Path) -> None:
     [port] = free_ports(1)
     url = f"http://127.0.0.1:{port}"
@@ -169,8 +251,8 @@ def test_gunicorn_serves_the_same_answers(stack: Stack, environment: dict[str, s
         query = "/generate?prefix=Ash&seed=7&length=20"
         assert session.get(url + query).json()["samples"] == stack.get(query).json()["samples"]
         with ThreadPoolExecutor() as pool:
-            slow = pool.submit(session.get, url + SLOW)
-            time.sleep(0.5)
+            [worker] = children(process.pid)
+            slow = in_flight(worker, pool, session.get, url + SLOW)
             process.terminate()
             assert json.loads(slow.result().text)["usage"]["completion_tokens"] == 400
     assert process.wait(timeout=20) == 0
