@@ -25,6 +25,6 @@ def has_engine() -> bool:
 def images() -> None:
     """`make image`: pokegen-server and pokegen-nginx."""
     if not has_engine():
-        pytest.skip("no Docker engine answers: start one (or set DOCKER_HOST) and run `make test` again")
+        pytest.skip("no Docker engine answers: start one (or set DOCKER_HOST), then: make test-image")
     made = subprocess.run(["make", "image"], cwd=ROOT, env=dict(os.environ), capture_output=True, text=True)
     assert made.returncode == 0, made.stdout + made.stderr

@@ -94,5 +94,11 @@ def test_compose_starts_the_service(images: None) -> None:
         assert_episode(url)
         assert '<form action="/generate"' in get(f"{url}/").text
         assert get(f"{url}/none").json()["status"] == 404
+        run(
+            "up", "--detach", "--no-build", "--no-deps", "--force-recreate", "server"
+        )  # with another address, maybe
+        wait_until(
+            lambda: get(f"{url}/readyz").status_code == 200, within=60, what="nginx to find the server"
+        )
     finally:
         run("down", "--volumes", "--timeout", "10")
