@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from server.engine import NotEnoughMemoryError, plan_cache
 from server.settings import (
     SettingsError,
     load_settings,
@@ -23,7 +24,7 @@ def main() -> None:
 
 @main.command()
 def check() -> None:
-    """Check the settings and the checkpoint they name, without loading its weights.
+    """Check the settings, the checkpoint they name and the memory it needs, without loading its weights.
 
     The service runs this before it starts. Exits with 1 and one line that says what to mend, if anything.
     """
@@ -32,7 +33,8 @@ def check() -> None:
         with open_checkpoint(settings.checkpoint) as checkpoint:
             require_fitting_opening(settings, checkpoint)
             hparams = checkpoint.hparams
-    except (SettingsError, CheckpointError) as error:
+        plan_cache(hparams, settings.engine, settings.max_running)
+    except (SettingsError, CheckpointError, NotEnoughMemoryError) as error:
         print(f"pokegen: {error}", file=sys.stderr)
         sys.exit(1)
     for name, meant in misspelt_variables().items():

@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from pydantic import ValidationError
 
 from server.app import create_app
+from server.cli import main
 from server.settings import SHIPPED_CHECKPOINT, Settings, SettingsError, load_settings, misspelt_variables
 from server.weights import Checkpoint
 
@@ -216,3 +218,16 @@ def test_an_opening_that_does_not_fit_stops_the_start(tiny_checkpoint: Checkpoin
     settings = Settings(checkpoint=tiny_checkpoint.directory, opening="Ash! " * 200)
     with pytest.raises(SettingsError, match=r"POKEGEN_OPENING is .* tokens long"):
         create_app(settings)
+
+
+def test_check_knows_whether_the_memory_will_do(
+    tiny_checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POKEGEN_CHECKPOINT", str(tiny_checkpoint.directory))
+    monkeypatch.setattr("server.engine.memory_limit", lambda: 100 * 2**20)
+    done = CliRunner().invoke(main, ["check"])
+    assert done.exit_code == 1
+    assert done.stderr.startswith(
+        "pokegen: the memory limit is 100 MiB, but weights and process take 256 MiB"
+    )
+    assert done.stderr.count("\n") == 1
