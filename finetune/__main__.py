@@ -40,7 +40,7 @@ def run_option(phase: str) -> Callable[[Callable[..., None]], Callable[..., None
 
 
 def plan_options(
-    steps: int, learning_rate: float, warmup: int, cooldown: int
+    steps: int, learning_rate: float, warmup: int, cooldown: int, every: int
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Options for what a `Plan` holds, with these defaults; the command receives them as `plan`."""
     options = [
@@ -51,6 +51,9 @@ def plan_options(
         click.option("--cooldown", type=click.IntRange(min=0), default=cooldown, help="Steps, the last."),
         click.option(
             "--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.1, help="In training."
+        ),
+        click.option(
+            "--every", type=POSITIVE, default=every, help="Steps between evaluations, each with a save."
         ),
         seed_option,
     ]
@@ -117,7 +120,7 @@ def vocabulary(corpus: Path, text: Path, vocabulary: Path, size: int) -> None:
 @text_option
 @vocabulary_option
 @run_option("base")
-@plan_options(steps=1500, learning_rate=4e-3, warmup=50, cooldown=1)
+@plan_options(steps=1300, learning_rate=4e-3, warmup=50, cooldown=1, every=100)
 @threads_option
 @click.option("--n-ctx", type=POSITIVE, default=512, help="The model's longest text, in tokens.")
 @click.option("--n-embd", type=POSITIVE, default=320, help="The model's width, a multiple of n_head.")
@@ -143,7 +146,7 @@ def train(
 @vocabulary_option
 @click.option("--base", type=FOLDER, default=RUN / "base", help="The run to start from.")
 @run_option("run1")
-@plan_options(steps=450, learning_rate=2e-3, warmup=20, cooldown=430)
+@plan_options(steps=300, learning_rate=2e-3, warmup=20, cooldown=280, every=50)
 @threads_option
 def tune(corpus: Path, vocabulary: Path, base: Path, run: Path, plan: Plan, threads: int) -> None:
     """Fine-tune the base model on the episodes alone. Goes on where a killed run stopped."""

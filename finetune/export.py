@@ -32,6 +32,8 @@ def export(run: Path, vocabulary_folder: Path, checkpoint: Path) -> None:
     config = model.config
     model.generation_config.pad_token_id = config.eos_token_id
     torch.nn.Module.half(model).save_pretrained(checkpoint)
+    # safetensors gives the file to its owner alone, and a server may be another user.
+    (checkpoint / "model.safetensors").chmod(0o644)
     write_json(checkpoint / "config.json", config.to_diff_dict() | {"dtype": "float32"})
     hparams = {"n_vocab": config.vocab_size, "n_ctx": config.n_positions}
     write_json(
