@@ -71,7 +71,7 @@ def create_engine(
     max_waiting: int,
     on_crash: Callable[[], None] = lambda: None,
 ) -> Engine:
-    """An engine for a checkpoint, which has proven itself by making one token; the arguments are those of `Engine`.
+    """An engine for a checkpoint, which has proven itself by making a few tokens; the arguments are `Engine`'s.
 
     Raises CheckpointError where a tensor cannot be read, NotEnoughMemoryError, EngineFailedError where the first
     token fails, and ImportError where the engine's optional packages are missing.
@@ -87,7 +87,8 @@ def create_engine(
         on_crash=on_crash,
     )
     try:
-        engine.submit("", SamplingParams(length=1)).result()
+        # More than one token, for from here on the engine knows its speed, on which its promises rest.
+        engine.submit("", SamplingParams(length=8, ignore_end_of_text=True)).result()
     except EngineError:
         engine.close()
         raise

@@ -55,6 +55,7 @@ class Engine:
         self._work = threading.Condition(self._lock)
         self._closed = False
         self._on_crash = on_crash
+        self._steps = 0  # those that drew a token
         self._tokens_per_second = 0.0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
@@ -143,12 +144,13 @@ class Engine:
                 self._scheduler.fail(generation, error)
 
     def _measure(self, tokens: int, seconds: float) -> None:
-        """Keep the speed of the last few steps, in tokens drawn a second."""
-        if tokens:
+        """Keep the mean speed of the last few steps, in tokens drawn a second."""
+        if not tokens:
+            return
+        self._steps += 1
+        if self._steps > 1:  # the first finds cold caches, and is no measure of those that follow
             speed = tokens / max(seconds, 1e-6)
-            self._tokens_per_second += (speed - self._tokens_per_second) * (
-                0.2 if self._tokens_per_second else 1
-            )
+            self._tokens_per_second += (speed - self._tokens_per_second) * max(0.1, 1 / (self._steps - 1))
 
     def _backlog(self) -> float:
         """Seconds until, at the measured speed, all that was admitted is done; 0 before anything was measured."""
