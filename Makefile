@@ -39,7 +39,6 @@ checkpoint: finetune-python ## checkpoint/run1 again, from the corpus; goes on w
 	"$(VENV)/bin/python" -m finetune compose
 	"$(VENV)/bin/python" -m finetune vocabulary
 	"$(VENV)/bin/python" -m finetune train
-	"$(VENV)/bin/python" -m finetune tune
 	"$(VENV)/bin/python" -m finetune export checkpoint/run1
 	"$(VENV)/bin/python" -m finetune card checkpoint/run1
 

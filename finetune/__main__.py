@@ -40,7 +40,7 @@ def run_option(phase: str) -> Callable[[Callable[..., None]], Callable[..., None
 
 
 def plan_options(
-    steps: int, learning_rate: float, warmup: int, cooldown: int, every: int
+    steps: int, learning_rate: float, warmup: int, cooldown: int, every: int, keep: str
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Options for what a `Plan` holds, with these defaults; the command receives them as `plan`."""
     options = [
@@ -54,6 +54,12 @@ def plan_options(
         ),
         click.option(
             "--every", type=POSITIVE, default=every, help="Steps between evaluations, each with a save."
+        ),
+        click.option(
+            "--keep",
+            type=click.Choice(["best", "last"]),
+            default=keep,
+            help="The weights that did best on the held-out episodes, or the last ones.",
         ),
         seed_option,
     ]
@@ -120,7 +126,7 @@ def vocabulary(corpus: Path, text: Path, vocabulary: Path, size: int) -> None:
 @text_option
 @vocabulary_option
 @run_option("base")
-@plan_options(steps=1300, learning_rate=4e-3, warmup=50, cooldown=1, every=100)
+@plan_options(steps=1620, learning_rate=4e-3, warmup=50, cooldown=320, every=40, keep="last")
 @threads_option
 @click.option("--n-ctx", type=POSITIVE, default=512, help="The model's longest text, in tokens.")
 @click.option("--n-embd", type=POSITIVE, default=320, help="The model's width, a multiple of n_head.")
@@ -129,7 +135,7 @@ def vocabulary(corpus: Path, text: Path, vocabulary: Path, size: int) -> None:
 def train(
     corpus: Path, text: Path, vocabulary: Path, run: Path, plan: Plan, threads: int, **shape: int
 ) -> None:
-    """Train the base model: half of the rows base text, half episodes. Goes on where a killed run stopped."""
+    """Train on base text and episodes, half of the rows each. Goes on where a killed run stopped."""
     torch.set_num_threads(threads)
     tokenizer = bpe.read(vocabulary)
     episodes, held_out = split(read_episodes(corpus / "episodes"))
@@ -146,37 +152,36 @@ def train(
 @vocabulary_option
 @click.option("--base", type=FOLDER, default=RUN / "base", help="The run to start from.")
 @run_option("run1")
-@plan_options(steps=300, learning_rate=2e-3, warmup=20, cooldown=280, every=50)
+@plan_options(steps=300, learning_rate=2e-3, warmup=20, cooldown=280, every=50, keep="best")
 @threads_option
 def tune(corpus: Path, vocabulary: Path, base: Path, run: Path, plan: Plan, threads: int) -> None:
-    """Fine-tune the base model on the episodes alone. Goes on where a killed run stopped."""
+    """Fine-tune the result of `train` on the episodes alone. Goes on where a killed run stopped."""
     torch.set_num_threads(threads)
     tokenizer = bpe.read(vocabulary)
     episodes, held_out = split(read_episodes(corpus / "episodes"))
     sources = [(encode(tokenizer, texts(episodes)), plan.batch)]
-    train_model(run, checkpoints.read_best(base, plan.dropout), plan, sources, tokenizer, texts(held_out))
+    train_model(run, checkpoints.read_kept(base, plan.dropout), plan, sources, tokenizer, texts(held_out))
 
 
 @main.command()
 @vocabulary_option
-@run_option("run1")
+@run_option("base")
 @click.argument("checkpoint", type=FOLDER)
 def export(vocabulary: Path, run: Path, checkpoint: Path) -> None:
-    """Write the run's best weights as the directory CHECKPOINT."""
+    """Write the run's weights as the directory CHECKPOINT."""
     checkpoints.export(run, vocabulary, checkpoint)
 
 
 @main.command()
 @corpus_option
-@click.option("--base", type=FOLDER, default=RUN / "base", help="The run of `train`.")
-@run_option("run1")
+@run_option("base")
 @seed_option
 @threads_option
 @click.argument("checkpoint", type=FOLDER)
-def card(corpus: Path, base: Path, run: Path, seed: int, threads: int, checkpoint: Path) -> None:
-    """Write CHECKPOINT's model card, README.md, with the runs' curves and samples that nobody picked."""
+def card(corpus: Path, run: Path, seed: int, threads: int, checkpoint: Path) -> None:
+    """Write CHECKPOINT's model card, README.md, with the run's curve and samples that nobody picked."""
     torch.set_num_threads(threads)
-    model_card.write(corpus, base, run, seed, checkpoint)
+    model_card.write(corpus, run, seed, checkpoint)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class Curve:
 
     @property
     def best(self) -> dict[str, str]:
-        """The point whose weights were kept."""
+        """The point of the lowest held-out figure."""
         return min(self.points, key=lambda point: float(point["held_out_bits_per_byte"]))
 
     @property
@@ -74,7 +74,7 @@ def sample(checkpoint: Path, seed: int) -> list[tuple[str, str]]:
     return samples
 
 
-def write(corpus: Path, base: Path, run: Path, seed: int, checkpoint: Path) -> None:
+def write(corpus: Path, run: Path, seed: int, checkpoint: Path) -> None:
     """Write `checkpoint`/README.md. Raises FileNotFoundError when the checkpoint or a run's curve is not there yet."""
     training, held_out = split(read_episodes(corpus / "episodes"))
     hparams = json.loads((checkpoint / "hparams.json").read_text())
@@ -91,8 +91,7 @@ def write(corpus: Path, base: Path, run: Path, seed: int, checkpoint: Path) -> N
         parameters=model.num_parameters(),
         training=training,
         held_out=held_out,
-        base=read_curve(base),
-        tuned=read_curve(run),
+        curve=read_curve(run),
         samples=sample(checkpoint, seed),
         seed=seed,
         temperature=TEMPERATURE,

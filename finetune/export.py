@@ -1,4 +1,4 @@
-"""A run's best weights as a checkpoint directory that our server, transformers and gpt-2-simple's readers know."""
+"""A run's weights as a checkpoint directory that our server, transformers and gpt-2-simple's readers know."""
 
 import json
 import shutil
@@ -10,15 +10,15 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from finetune import vocabulary
 
 
-def read_best(run: Path, dropout: float = 0.0) -> GPT2LMHeadModel:
-    """The model, in float32, that did best on the held-out episodes.
+def read_kept(run: Path, dropout: float = 0.0) -> GPT2LMHeadModel:
+    """The model, in float32, that the run kept.
 
     Raises FileNotFoundError when nothing has been trained in `run`.
     """
-    if not (run / "best.pt").exists():
-        raise FileNotFoundError(f"{run / 'best.pt'} is missing: train there first, or name another run")
+    if not (run / "kept.pt").exists():
+        raise FileNotFoundError(f"{run / 'kept.pt'} is missing: train there first, or name another run")
     model = GPT2LMHeadModel(GPT2Config.from_pretrained(run, resid_pdrop=dropout, embd_pdrop=dropout))
-    model.load_state_dict(torch.load(run / "best.pt"))
+    model.load_state_dict(torch.load(run / "kept.pt"))
     return model
 
 
@@ -28,7 +28,7 @@ def export(run: Path, vocabulary_folder: Path, checkpoint: Path) -> None:
     Weights are float16 on disk, half the size, and the configuration has transformers load them as float32. The head is
     the token embedding, so it is not stored a second time.
     """
-    model = read_best(run)
+    model = read_kept(run)
     config = model.config
     model.generation_config.pad_token_id = config.eos_token_id
     torch.nn.Module.half(model).save_pretrained(checkpoint)

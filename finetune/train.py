@@ -49,6 +49,9 @@ class Plan:
     clip: float = 1.0  # the gradient's norm at most
     every: int = 100  # steps between evaluations, each of which saves the run
     patience: int = 5  # evaluations without improvement that end the run
+    keep: str = (
+        "best"  # which averaged weights are kept: those that did best on the held-out texts, or the "last"
+    )
 
     def rate(self, step: int) -> float:
         """The learning rate at `step`, which counts from 0."""
@@ -204,7 +207,7 @@ class Run:
     """A training run and the folder it lives in, from which it goes on after a kill.
 
     The folder gets `config.json`, the model's shape; `state.pt`, all that the next step depends on, and the run's
-    description; `best.pt`, the averaged weights that did best on the held-out texts; and `curve.csv`.
+    description; `kept.pt`, the averaged weights that are exported; and `curve.csv`.
 
     Raises ValueError, before anything is written, when the folder holds a run of another description.
     """
@@ -250,8 +253,8 @@ class Run:
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
-        if self.measured[-1] == min(self.measured):
-            replace(self.folder / "best.pt", self.average.state_dict())
+        if self.plan.keep == "last" or self.measured[-1] == min(self.measured):
+            replace(self.folder / "kept.pt", self.average.state_dict())
         with (self.folder / "curve.csv").open("w", newline="") as out:
             table = csv.DictWriter(out, self.curve[0].keys())
             table.writeheader()

@@ -91,7 +91,9 @@ class Settings(BaseSettings):
     temperature: Annotated[
         float, Field(ge=0, le=MAX_TEMPERATURE, description="Temperature where the request does not say.")
     ] = 0.7
-    top_k: Annotated[int, Field(ge=0, description="top_k where the request does not say; 0 is no limit.")] = 0
+    top_k: Annotated[int, Field(ge=0, description="top_k where the request does not say; 0 is no limit.")] = (
+        40
+    )
     top_p: Annotated[
         float, Field(ge=0, le=1, description="top_p where the request does not say; 0 is no limit.")
     ] = 0.0

@@ -19,7 +19,9 @@ from server.weights import Checkpoint
 
 @pytest.fixture(scope="session")
 def app(tiny_checkpoint: Checkpoint) -> Iterator[OpenAPI]:
-    app = create_app(Settings(checkpoint=tiny_checkpoint.directory, length=20, opening="Ash and Misty"))
+    app = create_app(
+        Settings(checkpoint=tiny_checkpoint.directory, length=20, top_k=0, opening="Ash and Misty")
+    )
     yield app
     app.extensions["engine"].close()
 

@@ -71,9 +71,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(
             train_tiny(tmp_path / "killed", PLAN)
     assert train_tiny(tmp_path / "killed", PLAN) == curve
 
-    for name in ("best.pt", "state.pt"):
+    for name in ("kept.pt", "state.pt"):
         whole, killed = (torch.load(tmp_path / run / name) for run in ("whole", "killed"))
-        weights = (whole, killed) if name == "best.pt" else (whole["model"], killed["model"])
+        weights = (whole, killed) if name == "kept.pt" else (whole["model"], killed["model"])
         assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     assert (tmp_path / "killed/curve.csv").read_text() == (tmp_path / "whole/curve.csv").read_text()
 
@@ -172,6 +172,19 @@ def test_a_run_that_no_longer_improves_stops(
 ) -> None:
     hopeless = dataclasses.replace(PLAN, steps=40, learning_rate=0.0, every=1, patience=3)
     assert len(train_tiny(tmp_path, hopeless)) == 4
+
+
+@pytest.mark.parametrize(("keep", "is_the_last"), [("best", False), ("last", True)])
+def test_what_is_kept_is_the_best_or_the_last(
+    tmp_path: Path, train_tiny: Callable[[Path, Plan], list[Point]], keep: str, is_the_last: bool
+) -> None:
+    worsening = dataclasses.replace(
+        PLAN, steps=3, learning_rate=0.5, warmup=0, cooldown=0, averaging=0.0, every=1, keep=keep
+    )
+    measured = [point["held_out_bits_per_byte"] for point in train_tiny(tmp_path, worsening)]
+    assert measured[-1] > min(measured), measured
+    kept, state = (torch.load(tmp_path / name) for name in ("kept.pt", "state.pt"))
+    assert all(torch.equal(kept[key], state["average"][key]) for key in kept) == is_the_last
 
 
 def test_a_model_that_knows_nothing_pays_for_every_token_alike(tokenizer: Tokenizer) -> None:
