@@ -62,7 +62,7 @@ def _generate(asked: GenerateQuery) -> Response:
 
     answer = _answer(generation, prefix, asked)
     return Response(
-        answer.model_dump_json(), mimetype="application/json", headers={"Cache-Control": "no-store"}
+        answer.model_dump_json() + "\n", mimetype="application/json", headers={"Cache-Control": "no-store"}
     )
 
 

@@ -161,6 +161,8 @@ def _respond(
     document = ProblemDocument(
         title=status.phrase, status=status, detail=detail, errors=errors or [], request_id=g.request_id
     )
-    response = Response(document.model_dump_json(), status, headers, mimetype="application/problem+json")
+    response = Response(
+        document.model_dump_json() + "\n", status, headers, mimetype="application/problem+json"
+    )
     response.headers["Cache-Control"] = "no-store"
     return response
