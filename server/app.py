@@ -14,7 +14,7 @@ from server.weights import open_checkpoint
 
 
 def create_app(settings: Settings | None = None) -> OpenAPI:
-    """The Flask application, ready to answer: its checkpoint is loaded and a token was made.
+    """The Flask application, ready to answer: its checkpoint is loaded and tokens were made.
 
     Without settings they come from the environment. Call it in the process that will serve, after any fork:
     it starts the engine's thread. Raises SettingsError, CheckpointError or EngineError, each with one line that

@@ -34,7 +34,7 @@ def healthz() -> dict[str, str]:
     responses={HTTPStatus.OK: Status, HTTPStatus.SERVICE_UNAVAILABLE: ProblemDocument},
 )
 def readyz() -> dict[str, str]:
-    """200: the checkpoint is loaded and a token was made. That is so before the first request is accepted."""
+    """200: the checkpoint is loaded and tokens were made. That is so before the first request is accepted."""
     _require_engine()
     return {"status": "ready"}
 
