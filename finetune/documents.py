@@ -1,6 +1,5 @@
 """Training text on disk: documents between `<|startoftext|>` and `<|endoftext|>`, as gpt-2-simple has them."""
 
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,7 +20,7 @@ def write_documents(file: Path, texts: Iterable[str]) -> None:
                     f"{text[:60]!r} holds a delimiter of documents: remove it with `pokegen prepare`"
                 )
             out.write(f"{START_OF_TEXT}{text}{END_OF_TEXT}\n")
-    os.replace(draft, file)
+    draft.replace(file)
 
 
 def read_documents(file: Path) -> list[str]:
