@@ -5,7 +5,7 @@ export VENV ?= .venv
 
 .DEFAULT_GOAL := help
 .PHONY: help run reload test test-image lint types image checkpoint lock clean \
-  system server-python finetune-python test-python
+  system server-python pipeline test-python
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ image: ## the Docker images pokegen-server and pokegen-nginx (DOCKER_BUILD_FLAGS
 	docker build $(DOCKER_BUILD_FLAGS) --target server --tag pokegen-server .
 	docker build $(DOCKER_BUILD_FLAGS) --target nginx --tag pokegen-nginx .
 
-checkpoint: finetune-python ## checkpoint/run1 again, from the corpus; goes on where it was interrupted
+checkpoint: pipeline ## checkpoint/run1 again, from the corpus; goes on where it was interrupted
 	"$(VENV)/bin/python" -m finetune compose
 	"$(VENV)/bin/python" -m finetune vocabulary
 	"$(VENV)/bin/python" -m finetune train
@@ -55,7 +55,7 @@ system:
 server-python: system
 	@scripts/install-python server
 
-finetune-python: system
+pipeline: system ## what the pipeline needs: pokegen crawl, prepare, finetune ...
 	@scripts/install-python finetune
 
 test-python: system

@@ -1,14 +1,21 @@
-"""Base text without end: episodes composed from the beats, with the same characters from beginning to end.
+"""Base text without end: episodes composed from storylines and beats, with one cast from beginning to end.
 
-A beat is a line with slots in braces (corpus/README.md lists them). One cast fills the slots of a whole episode.
+A storyline is a whole plot, each step of which can be said in several ways; a beat is a line that fits many plots.
+Both have slots in braces (corpus/README.md lists them), and one cast fills the slots of a whole episode.
 """
 
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import click
+from tqdm import tqdm
+
+from finetune.documents import write_documents
+from finetune.storylines import Storyline, read_storylines
 
 SLOTS_FILE = Path(__file__).with_name("slots.json")
 
@@ -23,9 +30,24 @@ TEAM_ROCKET = re.compile(
 )
 PRONOUNS = {"she": ("she", "her", "her"), "he": ("he", "him", "his")}
 TEAM_ROCKET_SHARE = 0.5
+BEATS_SHARE = 0.3
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
 
 Beats = dict[str, list[str]]
 Cast = dict[str, str]
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--corpus", type=FOLDER, default=Path("corpus"), help="The folder of beats and storylines.")
+@click.option("--count", type=click.IntRange(min=1), default=30_000, help="Episodes to compose.")
+@click.option("--seed", default=1, help="The same seed gives the same episodes.")
+@click.option("--out", type=FOLDER, required=True, help="The folder to write train.txt into.")
+def command(corpus: Path, count: int, seed: int, out: Path) -> None:
+    """Compose base text from the corpus's storylines and beats."""
+    out.mkdir(parents=True, exist_ok=True)
+    episodes = compose(corpus, seed, count)
+    write_documents(out / "train.txt", tqdm(episodes, total=count, unit="episode", desc="composing"))
 
 
 def read_beats(folder: Path) -> dict[str, Beats]:
@@ -39,22 +61,41 @@ def read_beats(folder: Path) -> dict[str, Beats]:
     return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
 
 
+class NobodyFitsError(LookupError):
+    """A region has no Pokémon of the types that a storyline wants."""
+
+
 def read_slots() -> dict[str, Any]:
     """What may fill a slot: common lists, and per region its companions, towns and Pokémon by type."""
     slots: dict[str, Any] = json.loads(SLOTS_FILE.read_text(encoding="utf-8"))
     return slots
 
 
-def choose_cast(slots: dict[str, Any], region: str, chance: random.Random) -> Cast:
-    """One value for every slot, all different, with moves that suit the types of those who use them."""
+def choose_cast(
+    slots: dict[str, Any], region: str, chance: random.Random, types: Mapping[str, list[str]] | None = None
+) -> Cast:
+    """One value for every slot, all different, with moves that suit the types of those who use them.
+
+    `types` says of which types `mon`, `wild` and `partner` may be. Raises NobodyFitsError when the region has none.
+    """
     local = slots["regions"][region]
     friend, friend2 = chance.sample(local["companions"], 2)
     pronoun = chance.choice(sorted(PRONOUNS))
     they, them, their = PRONOUNS[pronoun]
-    wild = [(name, kind) for kind, names in local["wild"].items() for name in names]
-    partners = [(name, kind) for kind, names in local["partners"].items() for name in names]
-    (partner, partner_type) = chance.choice(partners)
-    (mon, mon_type), (other, _) = chance.sample([(name, kind) for name, kind in wild if name != partner], 2)
+    chosen: dict[str, str] = {}  # name -> type
+    for slot, among in (("partner", "partners"), ("mon", "wild"), ("wild", "wild")):
+        wanted = (types or {}).get(slot, local[among])
+        fitting = [
+            (name, kind)
+            for kind, names in local[among].items()
+            for name in names
+            if kind in wanted and name not in chosen
+        ]
+        if not fitting:
+            raise NobodyFitsError(f"{region} has no {slot} of type {' or '.join(wanted)}")
+        name, kind = chance.choice(fitting)
+        chosen[name] = kind
+    (partner, partner_type), (mon, mon_type), (other, _) = chosen.items()
     move = chance.choice(slots["moves"][mon_type])
     move2 = chance.choice([name for name in slots["moves"][partner_type] if name != move])
     return {
@@ -104,8 +145,8 @@ def fits(line: str, cast: Cast, companions: list[str], team_rocket: bool) -> boo
     return not any(name in cast_in_line and re.search(rf"\b{name}\b", line) for name in companions)
 
 
-def compose_episode(region: str, beats: Beats, slots: dict[str, Any], chance: random.Random) -> str:
-    """One episode of two to four paragraphs."""
+def compose_from_beats(region: str, beats: Beats, slots: dict[str, Any], chance: random.Random) -> str:
+    """One episode of two to four paragraphs, whose lines share a cast but not always a plot."""
     cast = choose_cast(slots, region, chance)
     companions = slots["regions"][region]["companions"]
     team_rocket = chance.random() < TEAM_ROCKET_SHARE
@@ -136,14 +177,36 @@ def compose_episode(region: str, beats: Beats, slots: dict[str, Any], chance: ra
     return "\n\n".join(written)
 
 
-def compose(beats_folder: Path, seed: int, count: int) -> Iterator[str]:
-    """`count` episodes, regions in turn.
+def compose_from_storyline(
+    storyline: Storyline, regions: list[str], slots: dict[str, Any], chance: random.Random
+) -> str:
+    """One episode of three or four paragraphs, set in one of `regions` that has the Pokémon it needs.
+
+    Raises NobodyFitsError when none of them has.
+    """
+    for region in chance.sample(regions, len(regions)):
+        try:
+            cast = choose_cast(slots, region, chance, storyline.types)
+        except NobodyFitsError:
+            continue
+        return "\n\n".join(
+            " ".join(fill(line, cast) for line in paragraph) for paragraph in storyline.tell(chance)
+        )
+    raise NobodyFitsError(f"{storyline.title}: no region has {storyline.types}")
+
+
+def compose(corpus: Path, seed: int, count: int) -> Iterator[str]:
+    """`count` episodes; regions and storylines in turn, BEATS_SHARE of them from beats.
 
     Number i depends on (seed, i) alone: a longer run begins with a shorter one.
     """
-    beats, slots = read_beats(beats_folder), read_slots()
+    beats, storylines = read_beats(corpus / "beats"), read_storylines(corpus / "storylines")
+    slots = read_slots()
     regions = sorted(beats)
     for number in range(count):
-        region = regions[number % len(regions)]
         chance = random.Random(f"{seed}/{number}")  # noqa: S311 - nothing secret
-        yield compose_episode(region, beats[region], slots, chance)
+        if chance.random() < BEATS_SHARE:
+            region = regions[number % len(regions)]
+            yield compose_from_beats(region, beats[region], slots, chance)
+        else:
+            yield compose_from_storyline(storylines[number % len(storylines)], regions, slots, chance)

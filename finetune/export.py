@@ -1,47 +1,161 @@
-"""A run's weights as a checkpoint directory that our server, transformers and gpt-2-simple's readers know."""
+"""Weights as a checkpoint directory that our server, transformers and gpt-2-simple each can load."""
 
 import json
-import shutil
+import os
 from pathlib import Path
 
-import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+import click
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer
 
 from finetune import vocabulary
+from finetune.curve import write_curve
+from finetune.rows import end_of_text
+from finetune.run import RUN_FILE, read_kept, read_progress
+from finetune.weights import Weights, read_weights
+from server.weights import HParams
+from server.weights.hugging_face import stored_name
+
+FORMATS = ("transformers", "gpt-2-simple")
+DTYPES = ("float32", "float16")
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-def read_kept(run: Path, dropout: float = 0.0) -> GPT2LMHeadModel:
-    """The model, in float32, that the run kept.
+@click.command(context_settings={"show_default": True})
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(FORMATS),
+    multiple=True,
+    default=FORMATS,
+    help="Give it once for each.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="float32",
+    help="Of model.safetensors; float16 is half the size.",
+)
+@click.argument("source", type=FOLDER)
+@click.argument("target", type=FOLDER)
+def command(source: Path, target: Path, formats: tuple[str, ...], dtype: str) -> None:
+    """Write SOURCE, a checkpoint of whatever format or the state of a run, as the directory TARGET."""
+    if (source / RUN_FILE).exists():
+        export_run(source, target, formats=formats, dtype=dtype)
+    else:
+        hparams, weights = read_weights(source)
+        export(target, hparams, weights, vocabulary.read(source), formats=formats, dtype=dtype)
 
-    Raises FileNotFoundError when nothing has been trained in `run`.
+
+def export_run(
+    run: Path, checkpoint: Path, *, formats: tuple[str, ...] = FORMATS, dtype: str = "float32"
+) -> None:
+    """Write the weights that `run` kept, and beside them how they came about: training.json, curve.csv and curve.svg.
+
+    Raises FileNotFoundError when nothing was saved in `run` yet.
     """
-    if not (run / "kept.pt").exists():
-        raise FileNotFoundError(f"{run / 'kept.pt'} is missing: train there first, or name another run")
-    model = GPT2LMHeadModel(GPT2Config.from_pretrained(run, resid_pdrop=dropout, embd_pdrop=dropout))
-    model.load_state_dict(torch.load(run / "kept.pt"))
-    return model
+    progress = read_progress(run)
+    hparams, weights = read_kept(run)
+    export(
+        checkpoint,
+        hparams,
+        weights,
+        vocabulary.read(run),
+        formats=formats,
+        dtype=dtype,
+        step=progress.kept_step,
+    )
+    write_json(checkpoint / "training.json", progress.description | {"kept step": progress.kept_step})
+    write_curve(checkpoint, progress.curve)
 
 
-def export(run: Path, vocabulary_folder: Path, checkpoint: Path) -> None:
-    """Write `checkpoint`: hparams.json, config.json, generation_config.json, model.safetensors, the vocabulary's files.
+def export(
+    checkpoint: Path,
+    hparams: HParams,
+    weights: Weights,
+    tokenizer: Tokenizer,
+    *,
+    formats: tuple[str, ...] = FORMATS,
+    dtype: str = "float32",
+    step: int = 0,
+) -> None:
+    """Write `checkpoint`: the vocabulary's files, hparams.json, and the weights in each of `formats`.
 
-    Weights are float16 on disk, half the size, and the configuration has transformers load them as float32. The head is
-    the token embedding, so it is not stored a second time.
+    `transformers`: config.json, generation_config.json and model.safetensors (in `dtype`; the configuration has it
+    loaded as float32). `gpt-2-simple`: model-STEP.index and .data, checkpoint and counter, always float32, written by
+    TensorFlow. The head is the token embedding, and no format stores it a second time.
     """
-    model = read_kept(run)
-    config = model.config
-    model.generation_config.pad_token_id = config.eos_token_id
-    torch.nn.Module.half(model).save_pretrained(checkpoint)
-    # safetensors gives the file to its owner alone, and a server may be another user.
-    (checkpoint / "model.safetensors").chmod(0o644)
-    write_json(checkpoint / "config.json", config.to_diff_dict() | {"dtype": "float32"})
-    hparams = {"n_vocab": config.vocab_size, "n_ctx": config.n_positions}
+    checkpoint.mkdir(parents=True, exist_ok=True)
+    vocabulary.write(tokenizer, checkpoint)
     write_json(
         checkpoint / "hparams.json",
-        hparams | {name: getattr(config, name) for name in ("n_embd", "n_head", "n_layer")},
+        {name: getattr(hparams, name) for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer")},
     )
-    for name in vocabulary.FILES:
-        shutil.copy(vocabulary_folder / name, checkpoint)
+    if "transformers" in formats:
+        _write_transformers(checkpoint, hparams, weights, end_of_text(tokenizer), dtype)
+    if "gpt-2-simple" in formats:
+        _write_gpt2_simple(checkpoint, weights, step)
+
+
+def _write_transformers(
+    checkpoint: Path, hparams: HParams, weights: Weights, end_of_text: int, dtype: str
+) -> None:
+    config = {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": 1e-5,
+        "vocab_size": hparams.n_vocab,
+        "n_positions": hparams.n_ctx,
+        "n_embd": hparams.n_embd,
+        "n_head": hparams.n_head,
+        "n_layer": hparams.n_layer,
+        "bos_token_id": end_of_text,
+        "eos_token_id": end_of_text,
+        "tie_word_embeddings": True,
+        "dtype": "float32",
+    }
+    write_json(checkpoint / "config.json", config)
+    ids = {f"{name}_token_id": end_of_text for name in ("bos", "eos", "pad")}
+    write_json(checkpoint / "generation_config.json", {"_from_model_config": False, **ids})
+    tensors = {
+        f"transformer.{stored_name(name)}": np.ascontiguousarray(value, dtype)
+        for name, value in weights.items()
+    }
+    draft = checkpoint / "model.safetensors.part"
+    save_file(tensors, draft, metadata={"format": "pt"})
+    draft.chmod(0o644)  # safetensors gives the file to its owner alone, and a server may be another user
+    draft.replace(checkpoint / "model.safetensors")
+
+
+def _write_gpt2_simple(checkpoint: Path, weights: Weights, step: int) -> None:
+    """As the Saver in gpt_2_simple.finetune names things; what an earlier export left goes last."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is first imported
+    import tensorflow as tf
+
+    prefix = f"model-{step}"
+    variables = {f"model/{name}": _as_variable(name, value) for name, value in sorted(weights.items())}
+    tf.raw_ops.SaveV2(
+        prefix=str(checkpoint / prefix),
+        tensor_names=list(variables),
+        shape_and_slices=[""] * len(variables),
+        tensors=[tf.constant(value) for value in variables.values()],
+    )
+    # As text, which is all that TensorFlow's own function for it writes before it warns of its age.
+    newest = f'model_checkpoint_path: "{prefix}"\nall_model_checkpoint_paths: "{prefix}"\n'
+    (checkpoint / "checkpoint").write_text(newest)
+    (checkpoint / "counter").write_text(f"{step}\n")
+    for other in checkpoint.glob("model-*.*"):
+        if other.name.split(".")[0] != prefix:
+            other.unlink()
+
+
+def _as_variable(name: str, value: NDArray[np.float32]) -> NDArray[np.float32]:
+    """GPT-2's matrices are convolutions of width 1: [1, inputs, outputs]."""
+    return value[np.newaxis] if name.endswith("/w") else value
 
 
 def write_json(file: Path, value: object) -> None:

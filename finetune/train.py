@@ -1,336 +1,212 @@
-"""Train a GPT-2 on rows of tokens: Muon for the matrices, AdamW for the rest, bfloat16 arithmetic on a CPU.
+"""`pokegen finetune`: what is asked for becomes a Task, a trainer carries it out, and a checkpoint comes of it."""
 
-The state of a run is one file, replaced whole, and every random number is keyed by (seed, step): a run that was killed
-goes on from its last save and ends with the weights of a run that was not.
-"""
-
-import array
-import copy
-import csv
 import dataclasses
-import hashlib
-import itertools
-import math
-import random
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
-from tokenizers import Tokenizer
-from torch.nn import functional
-from tqdm import tqdm
-from transformers import GPT2Config, GPT2LMHeadModel
+import click
 
-from finetune.vocabulary import END_OF_TEXT
+from finetune import vocabulary
+from finetune.documents import read_documents
+from finetune.export import DTYPES, FORMATS, export_run
+from finetune.plan import Plan, Trainer
+from finetune.rows import encode, end_of_text
+from finetune.run import Task, sampler, train
+from finetune.weights import fresh_weights, read_weights
+from server.weights import HParams
 
-IGNORED = -100  # a target that does not count
+TRAINERS = ("torch", "gpt-2-simple")
 
-Document = list[int]  # tokens
-Source = tuple[Sequence[Document], int]  # documents, and how many rows of a batch are theirs
-Point = dict[str, float]  # of a training curve
-Description = dict[str, float | str]  # of a run: see `describe`
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How one phase of training goes."""
-
-    steps: int
-    batch: int  # rows a step
-    learning_rate: float  # on the plateau between warm-up and cool-down
-    warmup: int  # steps, the first: the rate grows from zero
-    cooldown: int  # steps, the last: the rate falls to zero
-    seed: int
-    dropout: float = 0.1
-    weight_decay: float = 0.1
-    averaging: float = 0.99  # how much of the running average of the weights survives a step
-    clip: float = 1.0  # the gradient's norm at most
-    every: int = 100  # steps between evaluations, each of which saves the run
-    patience: int = 5  # evaluations without improvement that end the run
-    keep: str = (
-        "best"  # which averaged weights are kept: those that did best on the held-out texts, or the "last"
-    )
-
-    def rate(self, step: int) -> float:
-        """The learning rate at `step`, which counts from 0."""
-        factor = min(1.0, (step + 1) / max(1, self.warmup), (self.steps - step) / max(1, self.cooldown))
-        return self.learning_rate * factor
+FOLDER = click.Path(file_okay=False, path_type=Path)
+POSITIVE = click.IntRange(min=1)
+COUNT = click.IntRange(min=0)
+SHARE = click.FloatRange(0, 1, max_open=True)
 
 
-def new_model(
-    n_vocab: int, n_ctx: int, n_embd: int, n_head: int, n_layer: int, plan: Plan
-) -> GPT2LMHeadModel:
-    """A model with fresh weights.
+def new_trainer(task: Task) -> Trainer:
+    """The trainer that the task names; the libraries of the other one are not loaded."""
+    arguments = (task.hparams, task.weights, end_of_text(task.tokenizer), task.plan)
+    if task.trainer == "torch":
+        from finetune.torch_trainer import TorchTrainer
 
-    Attention has no dropout: it would cost PyTorch's fused kernel. Raises ValueError unless n_head divides n_embd.
+        return TorchTrainer(*arguments)
+    from finetune.gpt2_simple_trainer import Gpt2SimpleTrainer
+
+    return Gpt2SimpleTrainer(*arguments)
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--dataset", type=FOLDER, required=True, help="A prepared folder: train.txt and held-out.txt.")
+@click.option(
+    "--mix",
+    type=(FOLDER, POSITIVE),
+    multiple=True,
+    metavar="FOLDER ROWS",
+    help="Take ROWS rows of every batch from another folder's train.txt; may be repeated.",
+)
+@click.option("--run-name", default="run1", help="The checkpoint is CHECKPOINT_DIR/RUN_NAME.")
+@click.option("--checkpoint-dir", type=FOLDER, default=Path("checkpoint"), help="Where checkpoints go.")
+@click.option("--state-dir", type=FOLDER, default=Path("run/finetune"), help="Where runs keep their state.")
+@click.option("--trainer", type=click.Choice(TRAINERS), default="torch", help="Who trains.")
+@click.option("--model-name", default="124M", help="Start from the checkpoint MODEL_DIR/MODEL_NAME.")
+@click.option("--model-dir", type=FOLDER, default=Path("models"), help="Where `pokegen download` put it.")
+@click.option(
+    "--vocabulary",
+    "vocabulary_folder",
+    type=FOLDER,
+    help="Start from nothing instead, with this vocabulary and the sizes below.",
+)
+@click.option("--n-ctx", type=POSITIVE, default=512, help="A new model's longest text, in tokens.")
+@click.option("--n-embd", type=POSITIVE, default=320, help="A new model's width, a multiple of n_head.")
+@click.option("--n-head", type=POSITIVE, default=5, help="A new model's attention heads.")
+@click.option("--n-layer", type=POSITIVE, default=6, help="A new model's blocks.")
+@click.option("--steps", type=POSITIVE, default=1000, help="At most; see --patience.")
+@click.option(
+    "--batch-size", type=POSITIVE, default=8, help="Rows of n_ctx tokens whose gradient is computed at once."
+)
+@click.option("--accumulate-gradients", type=POSITIVE, default=1, help="Batches a step.")
+@click.option(
+    "--learning-rate",
+    type=float,
+    default=1e-4,
+    help="Between warm-up and cool-down; Muon wants about 20 times more.",
+)
+@click.option("--warmup", type=COUNT, default=20, help="Steps in which the rate grows from zero.")
+@click.option("--cooldown", type=COUNT, default=200, help="Steps, the last, in which the rate falls to zero.")
+@click.option("--optimizer", default="adam", help="torch: muon, adam or sgd; gpt-2-simple: adam or sgd.")
+@click.option(
+    "--dropout", type=SHARE, default=0.0, help="torch only: the share of values left out in training."
+)
+@click.option(
+    "--weight-decay", type=click.FloatRange(min=0), default=0.0, help="Per step and unit of learning rate."
+)
+@click.option(
+    "--averaging", type=SHARE, default=0.99, help="What is left of the weights' running average after a step."
+)
+@click.option(
+    "--clip", type=click.FloatRange(min=0, min_open=True), default=1.0, help="The gradient's norm at most."
+)
+@click.option(
+    "--only-train-transformer-layers", is_flag=True, help="Leave embeddings and the last norm as they are."
+)
+@click.option(
+    "--save-every",
+    type=POSITIVE,
+    default=100,
+    help="Steps between saves, each with an evaluation and samples.",
+)
+@click.option(
+    "--patience", type=POSITIVE, default=5, help="Evaluations without improvement that end the run."
+)
+@click.option(
+    "--keep",
+    type=click.Choice(["best", "last"]),
+    default="best",
+    help="The weights that did best on the held-out texts, or the last.",
+)
+@click.option(
+    "--seed",
+    type=COUNT,
+    default=1,
+    help="The same seed gives the same checkpoint on the same kind of processor.",
+)
+@click.option(
+    "--sample-num", type=COUNT, default=1, help="Texts to draw at every save, into the run's samples/."
+)
+@click.option("--sample-length", type=POSITIVE, default=256, help="Their tokens at most.")
+@click.option("--sample-prefix", default="", help="How they begin.")
+@click.option(
+    "--restore-from",
+    type=click.Choice(["latest", "fresh"]),
+    default="latest",
+    help="Go on with the run of this name, or start it over.",
+)
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(FORMATS),
+    multiple=True,
+    default=FORMATS,
+    help="Whose files the checkpoint has; give it once for each.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="float32",
+    help="Of model.safetensors; float16 is half the size.",
+)
+@click.option(
+    "--threads",
+    type=POSITIVE,
+    default=len(os.sched_getaffinity(0)),
+    show_default="every processor",
+    help="Threads to compute with.",
+)
+def command(
+    dataset: Path,
+    mix: tuple[tuple[Path, int], ...],
+    run_name: str,
+    checkpoint_dir: Path,
+    state_dir: Path,
+    trainer: str,
+    sample_num: int,
+    sample_length: int,
+    sample_prefix: str,
+    restore_from: str,
+    formats: tuple[str, ...],
+    dtype: str,
+    threads: int,
+    **choices: Any,  # noqa: ANN401 - the fields of Plan and the new model's sizes
+) -> None:
+    """Fine-tune a GPT-2, or train a new one, on prepared texts.
+
+    Ctrl-C, a kill, a power cut: the same command again goes on from the last save, to the same result.
     """
-    torch.manual_seed(plan.seed)
-    return GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=n_vocab,
-            n_positions=n_ctx,
-            n_embd=n_embd,
-            n_head=n_head,
-            n_layer=n_layer,
-            resid_pdrop=plan.dropout,
-            embd_pdrop=plan.dropout,
-            attn_pdrop=0.0,
-            bos_token_id=n_vocab - 1,
-            eos_token_id=n_vocab - 1,
-        )
-    )
+    # Both libraries read it when they are first imported, which happens later.
+    os.environ["OMP_NUM_THREADS"] = os.environ["TF_NUM_INTRAOP_THREADS"] = str(threads)
+    task = new_task(dataset, mix, trainer, choices)
+    folder = state_dir / run_name
+    if restore_from == "fresh":
+        shutil.rmtree(folder, ignore_errors=True)
+    sample = sampler(task.tokenizer, sample_prefix, sample_length, sample_num) if sample_num else None
+    train(folder, task, new_trainer, sample)
+    export_run(folder, checkpoint_dir / run_name, formats=formats, dtype=dtype)
+    print(f"{checkpoint_dir / run_name} is ready: POKEGEN_CHECKPOINT={checkpoint_dir / run_name} make run")
 
 
-def end_of_text(tokenizer: Tokenizer) -> int:
-    """The id of `<|endoftext|>`. Raises ValueError when the vocabulary lacks it."""
-    end = tokenizer.token_to_id(END_OF_TEXT)
-    if end is None:
+def new_task(dataset: Path, mix: tuple[tuple[Path, int], ...], trainer: str, choices: dict[str, Any]) -> Task:
+    """The task of these data sets and of the command's other options, by their names.
+
+    Raises ValueError when the rows of `mix` fill the batch, and what reading the data sets and the checkpoint raises.
+    """
+    plan = Plan(**{field.name: choices[field.name] for field in dataclasses.fields(Plan)})
+    own_rows = plan.batch_size - sum(rows for _, rows in mix)
+    if own_rows < 1:
         raise ValueError(
-            f"the vocabulary has no {END_OF_TEXT}: make one with `python -m finetune vocabulary`"
+            f"--mix takes all {plan.batch_size} rows of a batch: leave --dataset one, or raise --batch-size"
         )
-    return end
-
-
-def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Document]:
-    """Every text as `<|endoftext|>text<|endoftext|>`."""
-    end = end_of_text(tokenizer)
-    encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-    return [[end, *encoding.ids, end] for encoding in encodings]
-
-
-def rows(documents: Sequence[Document], n_ctx: int, seed: str) -> Iterator[list[int]]:
-    """Endless rows of n_ctx + 1 tokens, each starting where a document starts, in a new order every epoch.
-
-    Neighbours share a delimiter. A document that the row's end cuts off begins the next row, so that all of it is seen,
-    up to n_ctx + 1 tokens.
-    """
-    row: list[int] = []
-    for epoch in itertools.count():
-        order = list(range(len(documents)))
-        random.Random(f"{seed}/{epoch}").shuffle(order)  # noqa: S311 - nothing secret
-        for number in order:
-            document = documents[number]
-            if row and len(row) + len(document) - 1 > n_ctx + 1:
-                yield (row + document[1:])[: n_ctx + 1]
-                row = []
-            row += document[1:] if row else document
-            if len(row) > n_ctx:
-                yield row[: n_ctx + 1]
-                row = []
-
-
-def batches(sources: Sequence[Source], n_ctx: int, seed: int) -> Iterator[torch.Tensor]:
-    """Endless batches [B, n_ctx + 1] with a fixed number of rows from every source."""
-    streams = [(rows(documents, n_ctx, f"{seed}/{i}"), count) for i, (documents, count) in enumerate(sources)]
-    while True:
-        yield torch.tensor([row for stream, count in streams for row in itertools.islice(stream, count)])
-
-
-def cross_entropy(model: GPT2LMHeadModel, tokens: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
-    """In nats, of every token of [B, T + 1] but the first, given those before it; IGNORED ones do not count."""
-    inputs, targets = tokens[:, :-1].clamp(min=0), tokens[:, 1:]
-    with torch.autocast("cpu", torch.bfloat16):
-        logits = model(input_ids=inputs, use_cache=False).logits
-    return functional.cross_entropy(
-        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction=reduction
-    )
-
-
-@torch.no_grad()
-def bits_per_byte(
-    model: GPT2LMHeadModel, tokenizer: Tokenizer, texts: Sequence[str], batch: int = 16
-) -> float:
-    """What the texts cost, their end included, by the UTF-8 byte; what exceeds the model's context is left out."""
-    model.train(False)
-    documents = sorted(
-        (document[: model.config.n_positions + 1] for document in encode(tokenizer, texts)), key=len
-    )
-    nats = 0.0
-    for start in range(0, len(documents), batch):
-        part = [torch.tensor(document) for document in documents[start : start + batch]]
-        tokens = torch.nn.utils.rnn.pad_sequence(part, batch_first=True, padding_value=IGNORED)
-        nats += cross_entropy(model, tokens, reduction="sum").item()
-    return nats / math.log(2) / sum(len(text.encode()) for text in texts)
-
-
-def new_optimizers(model: GPT2LMHeadModel, plan: Plan) -> list[torch.optim.Optimizer]:
-    """Muon for the blocks' matrices, its steps scaled to AdamW's; AdamW for embeddings, biases and norms.
-
-    Muon is Keller Jordan's (https://kellerjordan.github.io/posts/muon/), the scale that of arXiv:2502.16982.
-    """
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".h." in name]
-    embeddings = [p for name, p in model.named_parameters() if p.ndim == 2 and ".h." not in name]
-    vectors = [p for p in model.parameters() if p.ndim < 2]
-    others: list[dict[str, Any]] = [{"params": embeddings}, {"params": vectors, "weight_decay": 0.0}]
-    return [
-        torch.optim.Muon(
-            matrices, lr=plan.learning_rate, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"
-        ),
-        torch.optim.AdamW(others, lr=plan.learning_rate, betas=(0.9, 0.95), weight_decay=plan.weight_decay),
-    ]
-
-
-def digest(parts: Iterable[bytes]) -> str:
-    """A short hash of the parts and of where each ends."""
-    sha256 = hashlib.sha256()
-    for part in parts:
-        sha256.update(len(part).to_bytes(8) + part)
-    return sha256.hexdigest()[:12]
-
-
-def describe(
-    model: GPT2LMHeadModel,
-    plan: Plan,
-    sources: Sequence[Source],
-    tokenizer: Tokenizer,
-    held_out: Sequence[str],
-) -> Description:
-    """All that a run's result depends on: the plan, the model's shape, and hashes of what it is given."""
-    return {
-        **dataclasses.asdict(plan),
-        "n_ctx": model.config.n_positions,
-        **{name: getattr(model.config, name) for name in ("n_embd", "n_head", "n_layer")},
-        "vocabulary": digest([tokenizer.to_str().encode()]),
-        "training texts": digest(
-            array.array("I", [count, *document]).tobytes()
-            for documents, count in sources
-            for document in documents
-        ),
-        "held-out texts": digest(text.encode() for text in held_out),
-        "initial weights": digest(value.numpy().tobytes() for value in model.state_dict().values()),
-    }
-
-
-class Run:
-    """A training run and the folder it lives in, from which it goes on after a kill.
-
-    The folder gets `config.json`, the model's shape; `state.pt`, all that the next step depends on, and the run's
-    description; `kept.pt`, the averaged weights that are exported; and `curve.csv`.
-
-    Raises ValueError, before anything is written, when the folder holds a run of another description.
-    """
-
-    def __init__(self, folder: Path, model: GPT2LMHeadModel, plan: Plan, description: Description) -> None:
-        self.folder, self.model, self.plan, self.description = folder, model, plan, description
-        self.average = copy.deepcopy(model)
-        self.optimizers = new_optimizers(model, plan)
-        self.step = 0
-        self.curve: list[Point] = []
-        if (folder / "state.pt").exists():
-            self.load()
-        folder.mkdir(parents=True, exist_ok=True)
-        model.config.save_pretrained(folder)
-
-    def load(self) -> None:
-        """Go back to the last save. Raises ValueError when it is another run's."""
-        state = torch.load(self.folder / "state.pt")
-        saved = state.get("description", self.description)  # the first states had none
-        differences = [
-            f"{name} {saved.get(name)} and not {value}"
-            for name, value in self.description.items()
-            if saved.get(name) != value
-        ]
-        if differences:
+    if choices["vocabulary_folder"]:
+        tokenizer = vocabulary.read(choices["vocabulary_folder"])
+        sizes = {name: choices[name] for name in ("n_ctx", "n_embd", "n_head", "n_layer")}
+        hparams = HParams(n_vocab=tokenizer.get_vocab_size(), **sizes)
+        if hparams.n_embd % hparams.n_head:
             raise ValueError(
-                f"{self.folder} holds another run, with {', '.join(differences)}:"
-                " name another folder with --run, or delete this one"
+                f"--n-head is {hparams.n_head}, which does not divide --n-embd, {hparams.n_embd}"
             )
-        self.step, self.curve = state["step"], state["curve"]
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-
-    def save(self) -> None:
-        """Write the folder's files. The state goes last: a kill before it repeats the steps since the last save."""
-        state = {
-            "description": self.description,
-            "step": self.step,
-            "curve": self.curve,
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-        }
-        if self.plan.keep == "last" or self.measured[-1] == min(self.measured):
-            replace(self.folder / "kept.pt", self.average.state_dict())
-        with (self.folder / "curve.csv").open("w", newline="") as out:
-            table = csv.DictWriter(out, self.curve[0].keys())
-            table.writeheader()
-            table.writerows(self.curve)
-        replace(self.folder / "state.pt", state)
-
-    @property
-    def measured(self) -> list[float]:
-        """Held-out bits per byte, one an evaluation."""
-        return [point["held_out_bits_per_byte"] for point in self.curve]
-
-    @property
-    def finished(self) -> bool:
-        """Whether the plan has come to its end, or to the end of its patience."""
-        before, last = self.measured[: -self.plan.patience], self.measured[-self.plan.patience :]
-        return self.step >= self.plan.steps or (bool(before) and min(last) >= min(before))
-
-    def advance(self, tokens: torch.Tensor) -> float:
-        """One step on a batch [B, T + 1]; returns its loss in nats a token."""
-        torch.manual_seed(self.plan.seed * 1_000_003 + self.step)  # dropout's masks
-        self.model.train()
-        loss = cross_entropy(self.model, tokens)
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = self.plan.rate(self.step)
-            optimizer.step()
-            optimizer.zero_grad()
-        self.step += 1
-        # The average follows closely at first, while the weights still change a great deal.
-        weight = max(1 - self.plan.averaging, 1 / (self.step + 1))
-        with torch.no_grad():
-            for mean, value in zip(self.average.parameters(), self.model.parameters(), strict=True):
-                mean.lerp_(value, weight)
-        return loss.item()
-
-
-def replace(file: Path, value: object) -> None:
-    """Save beside `file` and move it there, so that a kill leaves the old or the new one, whole."""
-    draft = file.with_name(file.name + ".part")
-    torch.save(value, draft)
-    draft.replace(file)
-
-
-def train(
-    folder: Path,
-    model: GPT2LMHeadModel,
-    plan: Plan,
-    sources: Sequence[Source],
-    tokenizer: Tokenizer,
-    held_out: Sequence[str],
-) -> list[Point]:
-    """Train `model` by `plan`, going on from what `folder` holds (see Run); returns the curve.
-
-    Raises ValueError when that is another run's.
-    """
-    run = Run(folder, model, plan, describe(model, plan, sources, tokenizer, held_out))
-    n_ctx = model.config.n_positions
-    stream = itertools.islice(batches(sources, n_ctx, plan.seed), run.step, None)
-    losses: list[float] = []
-    with tqdm(total=plan.steps, initial=run.step, unit="step", desc=folder.name) as progress:
-        while not run.finished:
-            losses.append(run.advance(next(stream)))
-            progress.update()
-            progress.set_postfix(loss=f"{losses[-1]:.3f}")
-            if run.step % plan.every == 0 or run.step == plan.steps:
-                run.curve.append(
-                    {
-                        "step": run.step,
-                        "tokens": run.step * plan.batch * n_ctx,
-                        "training_loss": round(sum(losses) / len(losses), 4),
-                        "held_out_bits_per_byte": round(bits_per_byte(run.average, tokenizer, held_out), 4),
-                    }
-                )
-                losses.clear()
-                run.save()
-                progress.write(str(run.curve[-1]))
-    return run.curve
+        weights = fresh_weights(hparams, plan.seed)
+    else:
+        model = choices["model_dir"] / choices["model_name"]
+        tokenizer = vocabulary.read(model)
+        hparams, weights = read_weights(model)
+    sources = [(dataset, own_rows), *mix]
+    return Task(
+        plan=plan,
+        hparams=hparams,
+        weights=weights,
+        tokenizer=tokenizer,
+        sources=[(encode(tokenizer, read_documents(folder / "train.txt")), rows) for folder, rows in sources],
+        held_out=read_documents(dataset / "held-out.txt"),
+        trainer=trainer,
+    )

@@ -4,11 +4,33 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import click
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-END_OF_TEXT = "<|endoftext|>"  # the only special token: it begins and ends every document
+from finetune.documents import END_OF_TEXT, read_documents
 
-FILES = ("encoder.json", "vocab.bpe", "tokenizer.json", "tokenizer_config.json")
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command(context_settings={"show_default": True})
+@click.option(
+    "--dataset",
+    "datasets",
+    type=FOLDER,
+    multiple=True,
+    required=True,
+    help="A prepared folder; may be repeated.",
+)
+@click.option("--size", type=click.IntRange(min=257), default=4096, help="Tokens, <|endoftext|> included.")
+@click.option("--out", type=FOLDER, required=True, help="The folder to write.")
+def command(datasets: tuple[Path, ...], size: int, out: Path) -> None:
+    """Learn a byte-level BPE vocabulary from the training texts of data sets, in about equal parts.
+
+    Only a model that starts from nothing needs one: a checkpoint brings its own.
+    """
+    parts = [read_documents(folder / "train.txt") for folder in datasets]
+    largest = max(sum(map(len, texts)) for texts in parts)
+    write(learn([text for texts in parts for text in texts * (largest // sum(map(len, texts)))], size), out)
 
 
 def learn(texts: Iterable[str], n_vocab: int) -> Tokenizer:
@@ -20,23 +42,17 @@ def learn(texts: Iterable[str], n_vocab: int) -> Tokenizer:
         raise ValueError(f"n_vocab is {n_vocab}: at least 257 are needed, one a byte and {END_OF_TEXT}")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=n_vocab - 1,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=True,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_special_tokens([END_OF_TEXT])
-    # A prefix is the beginning of a document, and this is how transformers knows; add_bos_token says it to others.
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{END_OF_TEXT} $A", special_tokens=[(END_OF_TEXT, tokenizer.token_to_id(END_OF_TEXT))]
-    )
-    return tokenizer
+    return _complete(tokenizer.model)
 
 
 def write(tokenizer: Tokenizer, folder: Path) -> None:
-    """The four files of `FILES`: two as gpt-2-simple names them, two as transformers does."""
+    """encoder.json and vocab.bpe for gpt-2-simple, tokenizer.json and tokenizer_config.json for transformers."""
     folder.mkdir(parents=True, exist_ok=True)
     model = json.loads(tokenizer.to_str())["model"]
     ids = tokenizer.get_vocab(with_added_tokens=True)
@@ -57,8 +73,26 @@ def write(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def read(folder: Path) -> Tokenizer:
-    """The tokenizer that `write` left in `folder`. Raises FileNotFoundError when there is none."""
-    file = folder / "tokenizer.json"
-    if not file.exists():
-        raise FileNotFoundError(f"{file} is missing: run `python -m finetune vocabulary` first")
-    return Tokenizer.from_file(str(file))
+    """The tokenizer of a checkpoint or of a folder that `write` wrote, whichever names its files have.
+
+    Raises FileNotFoundError when there is none.
+    """
+    if (folder / "tokenizer.json").exists():
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    for encoder, merges in (("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt")):
+        if (folder / encoder).exists():
+            return _complete(models.BPE.from_file(str(folder / encoder), str(folder / merges)))
+    raise FileNotFoundError(f"{folder} holds no vocabulary: make one with `pokegen vocabulary`")
+
+
+def _complete(bpe: models.BPE) -> Tokenizer:
+    """A tokenizer that treats bytes, delimiters and prompts as `write` says it."""
+    tokenizer = Tokenizer(bpe)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([END_OF_TEXT])
+    # A prefix is the beginning of a document, and this is how transformers knows; add_bos_token says it to others.
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{END_OF_TEXT} $A", special_tokens=[(END_OF_TEXT, tokenizer.token_to_id(END_OF_TEXT))]
+    )
+    return tokenizer

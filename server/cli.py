@@ -1,5 +1,6 @@
 """The command line: `pokegen COMMAND`."""
 
+import importlib
 import shlex
 import sys
 
@@ -16,13 +17,66 @@ from server.settings import (
 from server.weights import CheckpointError, open_checkpoint
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+# The way to a checkpoint. These commands need more packages than the service has, and are loaded when they are run.
+PIPELINE = {
+    "crawl": "Fetch episode summaries from a wiki.",
+    "prepare": "Clean raw text and split it into training and held-out texts.",
+    "recast": "Add copies of the training texts with other Pokémon, companions and towns.",
+    "compose": "Compose base text from the corpus's storylines and beats.",
+    "vocabulary": "Learn a vocabulary for a model that starts from nothing.",
+    "download": "Fetch one of OpenAI's models: 124M, 355M, 774M or 1558M.",
+    "finetune": "Fine-tune a GPT-2, or train a new one, on prepared texts.",
+    "export": "Write a checkpoint in another format.",
+    "evaluate": "Measure a checkpoint: perplexity, diversity, and what it copies.",
+    "card": "Write a checkpoint's model card.",
+    "register": "Put a checkpoint into an MLflow model registry.",
+}
+MODULES = {"finetune": "finetune.train"}  # where it is not named after its command
+
+
+class Commands(click.Group):
+    """The service's own commands, and the pipeline's by name."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return [*super().list_commands(context), *PIPELINE]
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in PIPELINE:
+            return super().get_command(context, name)
+        try:
+            module = importlib.import_module(MODULES.get(name, f"finetune.{name}"))
+        except ModuleNotFoundError as error:
+            raise click.ClickException(
+                f"pokegen {name} needs the package {error.name}, which is not installed: run `make pipeline`"
+            ) from None
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the pipeline without loading it."""
+        own = {
+            name: self.commands[name].get_short_help_str(limit=90) for name in super().list_commands(context)
+        }
+        for title, rows in (("The service", own), ("The way to a checkpoint", PIPELINE)):
+            with formatter.section(title):
+                formatter.write_dl(list(rows.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pokegen")
-def main() -> None:
+def commands() -> None:
     """One fine-tuned GPT-2 in front of hundreds of readers."""
 
 
-@main.command()
+def main() -> None:
+    """Run a command; what a user can mend is one line, and the exit status says how it went."""
+    try:
+        commands()
+    except (ValueError, OSError, CheckpointError) as error:
+        sys.exit(f"pokegen: {error}")
+
+
+@commands.command()
 def check() -> None:
     """Check the settings, the checkpoint they name and the memory it needs, without loading its weights.
 
@@ -45,7 +99,7 @@ def check() -> None:
     )
 
 
-@main.command()
+@commands.command()
 def env() -> None:
     """Print every setting, defaults included, as the shell's `export` lines.
 

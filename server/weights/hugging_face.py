@@ -28,7 +28,7 @@ def read(directory: Path, files: DataFiles) -> tuple[HParams, Tokenizer, dict[st
     # A GPT2Model is saved without the prefix that a GPT2LMHeadModel's tensors have.
     prefix = "transformer." if "transformer.wte.weight" in entries else ""
     tensors = {
-        name: _find(entries, prefix + _stored_name(name), shape, directory)
+        name: _find(entries, prefix + stored_name(name), shape, directory)
         for name, shape in tensor_shapes(hparams).items()
     }
     _check_head(config, entries, tensors["wte"], directory)
@@ -88,7 +88,7 @@ def _read_entries(directory: Path, files: DataFiles) -> dict[str, Entry]:
     return entries
 
 
-def _stored_name(name: str) -> str:
+def stored_name(name: str) -> str:
     """`h0/attn/c_attn/w` is called `h.0.attn.c_attn.weight`, `wte` is called `wte.weight`."""
     *path, part = name.split("/")
     if not path:

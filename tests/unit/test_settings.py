@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from pydantic import ValidationError
 
 from server.app import create_app
-from server.cli import main
+from server.cli import commands
 from server.settings import SHIPPED_CHECKPOINT, Settings, SettingsError, load_settings, misspelt_variables
 from server.weights import Checkpoint
 
@@ -225,7 +225,7 @@ def test_check_knows_whether_the_memory_will_do(
 ) -> None:
     monkeypatch.setenv("POKEGEN_CHECKPOINT", str(tiny_checkpoint.directory))
     monkeypatch.setattr("server.engine.memory_limit", lambda: 100 * 2**20)
-    done = CliRunner().invoke(main, ["check"])
+    done = CliRunner().invoke(commands, ["check"])
     assert done.exit_code == 1
     assert done.stderr.startswith(
         "pokegen: the memory limit is 100 MiB, but weights and process take 256 MiB"

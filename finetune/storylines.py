@@ -1,0 +1,59 @@
+"""Plots with alternatives: every step of a storyline can be said in several ways, and any choice fits any other.
+
+The format of `corpus/storylines/*.txt` (corpus/README.md): `# Title`, settings such as `mon: water, ice`, then the
+steps, separated by blank lines, an alternative a line.
+"""
+
+import random
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_SETTING = re.compile(r"(mon|wild|partner): ([a-z]+(?:, [a-z]+)*)")
+
+
+@dataclass(frozen=True)
+class Storyline:
+    """One plot: `steps` in order, each a list of alternatives; `types` that a slot's Pokémon must be of."""
+
+    title: str
+    types: dict[str, list[str]]
+    steps: list[list[str]]
+
+    def tell(self, chance: random.Random) -> list[list[str]]:
+        """One alternative a step, in three or four paragraphs; the slots are still open."""
+        lines = [chance.choice(alternatives) for alternatives in self.steps]
+        breaks = sorted(chance.sample(range(2, len(lines) - 1), chance.choice([2, 3])))
+        return [lines[start:end] for start, end in zip([0, *breaks], [*breaks, len(lines)], strict=True)]
+
+
+def read_storylines(folder: Path) -> list[Storyline]:
+    """The plots of every `*.txt` in `folder`, files in alphabetical order.
+
+    Raises FileNotFoundError when the folder holds no such file, ValueError for a plot with a setting that is none or
+    with fewer than six steps.
+    """
+    files = sorted(folder.glob("*.txt"))
+    if not files:
+        raise FileNotFoundError(f"no *.txt in {folder}: name the folder that holds the storylines")
+    return [
+        _read_storyline(file, plot)
+        for file in files
+        for plot in re.split(r"^# ", file.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    ]
+
+
+def _read_storyline(file: Path, plot: str) -> Storyline:
+    head, *blocks = re.split(r"\n\s*\n", plot.strip())
+    title, *settings = head.split("\n")
+    types = {}
+    for setting in settings:
+        match = _SETTING.fullmatch(setting)
+        if match is None:
+            raise ValueError(f"{file}: {title}: want a setting such as 'mon: water, ice', got {setting!r}")
+        types[match[1]] = match[2].split(", ")
+    if len(blocks) < 6:
+        raise ValueError(
+            f"{file}: {title}: {len(blocks)} steps; at least 6 are needed, blank lines between them"
+        )
+    return Storyline(title, types, [block.split("\n") for block in blocks])
