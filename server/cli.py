@@ -16,7 +16,6 @@ from server.settings import (
 )
 from server.weights import CheckpointError, open_checkpoint
 
-
 # The way to a checkpoint. These commands need more packages than the service has, and are loaded when they are run.
 PIPELINE = {
     "crawl": "Fetch episode summaries from a wiki.",
@@ -38,9 +37,11 @@ class Commands(click.Group):
     """The service's own commands, and the pipeline's by name."""
 
     def list_commands(self, context: click.Context) -> list[str]:
+        """All of them, for completion and for what is said about a misspelt one."""
         return [*super().list_commands(context), *PIPELINE]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """The command of this name. Raises ClickException when a package that it needs is not installed."""
         if name not in PIPELINE:
             return super().get_command(context, name)
         try:
