@@ -1,11 +1,10 @@
 """The written episodes, and which of them no stage of training ever sees."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-HELD_OUT_PARTS = 10  # one part in this many is held out
+from finetune.held_out import is_held_out
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,7 @@ class Episode:
     @property
     def held_out(self) -> bool:
         """Decided by the text alone, so that adding episodes never moves one across the split."""
-        digest = hashlib.sha256(self.text.encode()).digest()
-        return int.from_bytes(digest[:8], "big") % HELD_OUT_PARTS == 0
+        return is_held_out(self.text)
 
 
 def read_episodes(folder: Path) -> list[Episode]:
