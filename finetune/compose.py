@@ -30,7 +30,7 @@ TEAM_ROCKET = re.compile(
 )
 PRONOUNS = {"she": ("she", "her", "her"), "he": ("he", "him", "his")}
 TEAM_ROCKET_SHARE = 0.5
-BEATS_SHARE = 0.3
+BEATS_SHARE = 0.15
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
