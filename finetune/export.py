@@ -138,17 +138,21 @@ def _write_gpt2_simple(checkpoint: Path, weights: Weights, step: int) -> None:
 
     prefix = f"model-{step}"
     variables = {f"model/{name}": _as_variable(name, value) for name, value in sorted(weights.items())}
-    tf.raw_ops.SaveV2(
-        prefix=str(checkpoint / prefix),
-        tensor_names=list(variables),
-        shape_and_slices=[""] * len(variables),
-        tensors=[tf.constant(value) for value in variables.values()],
-    )
+    # In a graph, because gpt-2-simple's trainer turns eager execution off; fed, because a graph holds 2 GiB at most.
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        tensors = [tf.compat.v1.placeholder(tf.float32, value.shape) for value in variables.values()]
+        save = tf.raw_ops.SaveV2(
+            prefix=str(checkpoint / prefix),
+            tensor_names=list(variables),
+            shape_and_slices=[""] * len(variables),
+            tensors=tensors,
+        )
+        session.run(save, dict(zip(tensors, variables.values(), strict=True)))
     # As text, which is all that TensorFlow's own function for it writes before it warns of its age.
     newest = f'model_checkpoint_path: "{prefix}"\nall_model_checkpoint_paths: "{prefix}"\n'
     (checkpoint / "checkpoint").write_text(newest)
     (checkpoint / "counter").write_text(f"{step}\n")
-    for other in checkpoint.glob("model-*.*"):
+    for other in [*checkpoint.glob("model-*.index"), *checkpoint.glob("model-*.data-*")]:
         if other.name.split(".")[0] != prefix:
             other.unlink()
 

@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -119,23 +120,28 @@ class Run:
     def advance(self, step_batches: list[np.ndarray]) -> float:
         """One step; its loss in nats a token."""
         loss = self.trainer.advance(step_batches, self.progress.step)
-        if not math.isfinite(loss):
-            raise ValueError(
-                f"the loss is {loss} at step {self.progress.step}: start over with --restore-from fresh and a lower"
-                f" --learning-rate than {self.plan.learning_rate}"
-            )
+        self._require_finite("the loss", loss)
         self.progress.step += 1
         self.progress.losses.append(loss)
         return loss
 
+    def _require_finite(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise ValueError(
+                f"{what} is {value} at step {self.progress.step}: start over with --restore-from fresh and a lower"
+                f" --learning-rate than {self.plan.learning_rate}"
+            )
+
     def evaluate(self) -> Point:
         """Add a point to the curve, and keep the averaged weights if they are what the plan wants kept."""
         now, plan = self.progress, self.plan
+        measured = bits_per_byte(self.trainer, self.task)
+        self._require_finite("held-out bits per byte", measured)
         point = Point(
             step=now.step,
             tokens=now.step * plan.accumulate_gradients * plan.batch_size * self.task.hparams.n_ctx,
             training_loss=round(sum(now.losses) / len(now.losses), 4),
-            held_out_bits_per_byte=round(bits_per_byte(self.trainer, self.task), 4),
+            held_out_bits_per_byte=round(measured, 4),
         )
         now.curve.append(point)
         now.losses = []
@@ -154,6 +160,7 @@ class Run:
         state.mkdir()
         self.trainer.save(state)
         self.progress.state = state.name
+        os.sync()  # after a power cut, what run.json names is on the disk
         replace(self.folder / RUN_FILE, json.dumps(dataclasses.asdict(self.progress), indent=1) + "\n")
         for other in [*self.folder.glob("state-*"), *self.folder.glob("weights-*.npz")]:
             if other.name not in (self.progress.state, self.progress.kept):
@@ -214,9 +221,18 @@ def bits_per_byte(trainer: Trainer, task: Task) -> float:
     return nats / math.log(2) / sum(len(text.encode()) for text in task.held_out)
 
 
-def sampler(tokenizer: Tokenizer, prefix: str, length: int, count: int) -> Callable[[Trainer], str]:
-    """Draws `count` texts that begin with `prefix`; number i by seed i, so that evaluations can be compared."""
+def sampler(task: Task, prefix: str, length: int, count: int) -> Callable[[Trainer], str]:
+    """Draws `count` texts that begin with `prefix`; number i by seed i, so that evaluations can be compared.
+
+    Raises ValueError when the context has no room after the prefix.
+    """
+    tokenizer, n_ctx = task.tokenizer, task.hparams.n_ctx
     prompt = [end_of_text(tokenizer), *tokenizer.encode(prefix, add_special_tokens=False).ids]
+    if len(prompt) >= n_ctx:
+        raise ValueError(
+            f"--sample-prefix is {len(prompt) - 1} tokens long, and n_ctx {n_ctx} leaves room for {n_ctx - 2} at most:"
+            " shorten it"
+        )
 
     def sample(trainer: Trainer) -> str:
         texts = (prefix + tokenizer.decode(trainer.sample(prompt, length, seed)) for seed in range(count))

@@ -110,7 +110,7 @@ def new_trainer(task: Task) -> Trainer:
     "--seed",
     type=COUNT,
     default=1,
-    help="The same seed gives the same checkpoint on the same kind of processor.",
+    help="The same seed gives the same checkpoint, with as many threads on the same kind of processor.",
 )
 @click.option(
     "--sample-num", type=COUNT, default=1, help="Texts to draw at every save, into the run's samples/."
@@ -167,12 +167,17 @@ def command(
     # Both libraries read it when they are first imported, which happens later.
     os.environ["OMP_NUM_THREADS"] = os.environ["TF_NUM_INTRAOP_THREADS"] = str(threads)
     task = new_task(dataset, mix, trainer, choices)
+    sample = sampler(task, sample_prefix, sample_length, sample_num) if sample_num else None
     folder = state_dir / run_name
     if restore_from == "fresh":
         shutil.rmtree(folder, ignore_errors=True)
-    sample = sampler(task.tokenizer, sample_prefix, sample_length, sample_num) if sample_num else None
-    train(folder, task, new_trainer, sample)
-    export_run(folder, checkpoint_dir / run_name, formats=formats, dtype=dtype)
+    try:
+        train(folder, task, new_trainer, sample)
+        export_run(folder, checkpoint_dir / run_name, formats=formats, dtype=dtype)
+    except KeyboardInterrupt:
+        raise click.ClickException(
+            "interrupted: the same command, with --restore-from latest, goes on from the last save"
+        ) from None
     print(f"{checkpoint_dir / run_name} is ready: POKEGEN_CHECKPOINT={checkpoint_dir / run_name} make run")
 
 
