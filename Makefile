@@ -36,11 +36,7 @@ image: ## the Docker images pokegen-server and pokegen-nginx (DOCKER_BUILD_FLAGS
 	docker build $(DOCKER_BUILD_FLAGS) --target nginx --tag pokegen-nginx .
 
 checkpoint: pipeline ## checkpoint/run1 again, from the corpus; goes on where it was interrupted
-	"$(VENV)/bin/python" -m finetune compose
-	"$(VENV)/bin/python" -m finetune vocabulary
-	"$(VENV)/bin/python" -m finetune train
-	"$(VENV)/bin/python" -m finetune export checkpoint/run1
-	"$(VENV)/bin/python" -m finetune card checkpoint/run1
+	@scripts/make-checkpoint
 
 lock: ## compile requirements/*.in again (UPGRADE=1 takes newer versions)
 	@scripts/lock
