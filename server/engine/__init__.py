@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from server.engine.core import Core, SequentialCore
+from server.engine.core import SequentialCore
 from server.engine.engine import Engine
 from server.engine.errors import (
     DeadlineExceededError,
@@ -42,8 +42,12 @@ __all__ = [
     "SamplingParams",
     "Timing",
     "create_engine",
+    "load_model",
     "plan_cache",
 ]
+
+if TYPE_CHECKING:
+    from server.engine.gpt2_simple import GPT2Simple
 
 EngineName = Literal["numpy", "gpt2-simple"]
 
@@ -78,7 +82,7 @@ def create_engine(
     """
     n_blocks = plan_cache(checkpoint.hparams, name, max_running)
     engine = Engine(
-        _load_core(checkpoint, name, n_blocks),
+        SequentialCore(load_model(checkpoint, name, n_blocks)),
         checkpoint.hparams,
         checkpoint.tokenizer,
         n_blocks=n_blocks,
@@ -95,9 +99,14 @@ def create_engine(
     return engine
 
 
-def _load_core(checkpoint: Checkpoint, name: EngineName, n_blocks: int) -> Core:
+def load_model(checkpoint: Checkpoint, name: EngineName, n_blocks: int) -> "GPT2 | GPT2Simple":
+    """The model that an engine computes, with a key/value cache for `n_blocks` blocks.
+
+    Raises CheckpointError where a tensor cannot be read, and ImportError where the engine's optional packages are
+    missing.
+    """
     if name == "gpt2-simple":
         from server.engine.gpt2_simple import GPT2Simple  # brings TensorFlow, which no other engine needs
 
-        return SequentialCore(GPT2Simple(checkpoint, n_blocks))
-    return SequentialCore(GPT2(checkpoint, n_blocks))
+        return GPT2Simple(checkpoint, n_blocks)
+    return GPT2(checkpoint, n_blocks)

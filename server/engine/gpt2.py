@@ -62,6 +62,11 @@ class GPT2:
         logits: Array = self._weights["wte"] @ self.hidden(tokens, position, blocks)[-1]
         return logits
 
+    def all_logits(self, tokens: list[int], position: int, blocks: list[int]) -> Array:
+        """As `logits`, but of every token: (T, V)."""
+        logits: Array = self.hidden(tokens, position, blocks) @ self._weights["wte"].T
+        return logits
+
     def hidden(self, tokens: list[int], position: int, blocks: list[int]) -> Array:
         """The activations (T, C) after the last layer norm; times the token embeddings they are the logits."""
         x = self._weights["wte"][tokens] + self._weights["wpe"][position : position + len(tokens)]

@@ -44,12 +44,17 @@ class GPT2Simple:
 
     def logits(self, tokens: list[int], position: int, blocks: list[int]) -> NDArray[np.float32]:
         """The last token's logits (V,). The first token stands at `position`; `blocks` take keys and values."""
+        last: NDArray[np.float32] = self.all_logits(tokens, position, blocks)[-1]
+        return last
+
+    def all_logits(self, tokens: list[int], position: int, blocks: list[int]) -> NDArray[np.float32]:
+        """As `logits`, but of every token: (T, V)."""
         output = self._session.run(
             self._output, feed_dict={self._tokens: [tokens], self._past: self._read(blocks, position)}
         )
         for layer, (keys, values) in enumerate(output["present"][0]):  # each (H, T, D)
             self.cache.write(layer, blocks, position, _merge_heads(keys), _merge_heads(values))
-        logits: NDArray[np.float32] = output["logits"][0, -1]
+        logits: NDArray[np.float32] = output["logits"][0]
         return logits
 
     def _read(self, blocks: list[int], length: int) -> NDArray[np.float32]:
