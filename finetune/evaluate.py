@@ -1,75 +1,30 @@
 """`pokegen evaluate`: a checkpoint against held-out text, with that text itself as the yardstick."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, get_args
 
+import click
 from pydantic import TypeAdapter
+
+from finetune.copying import RUN, Copying, copying
+from finetune.diversity import Diversity, compare
+from finetune.documents import read_documents
+from finetune.perplexity import Perplexity, from_checkpoint, from_texts, perplexity
+from finetune.run import digest, replace
+from finetune.samples import SAMPLES_FILE, Drawing, draw
+from finetune.words import count_words
+from server.engine import MAX_SEED, MAX_TEMPERATURE, EngineError, EngineName
+from server.settings import Settings
+from server.weights import CheckpointError, open_checkpoint
 
 EVALUATION_FILE = "evaluation.json"
 
-
-@dataclass(frozen=True)
-class Perplexity:
-    """What one model pays for the held-out texts, the `<|endoftext|>` that ends each included.
-
-    model: a checkpoint's name, or a 5-gram model's, such as `5-gram of episodes and base`
-    kind: a `checkpoint`, or a `5-gram` model of the tokens of the evaluated checkpoint
-    digest: of the checkpoint's weights (as `initial weights` in run.json), or of the texts that the 5-gram counted
-    tokens: how many it had to predict, in its own vocabulary
-    perplexity_per_token: comparable only between models of one vocabulary
-    perplexity_per_byte: 2 ** bits_per_byte, comparable between all models
-    bits_per_byte: by the UTF-8 byte of the texts alone, as in a training curve
-    """
-
-    model: str
-    kind: Literal["checkpoint", "5-gram"]
-    digest: str
-    tokens: int
-    perplexity_per_token: float
-    perplexity_per_byte: float
-    bits_per_byte: float
-
-
-@dataclass(frozen=True)
-class Diversity:
-    """How different texts are from each other. None: there was nothing to count.
-
-    texts: how many were compared with each other; as many samples as held-out texts
-    distinct_1 to distinct_4: the share of word n-grams that are different ones, from 0 to 1; higher is more diverse.
-        Counted over `words` words, as many of the samples as of the held-out texts, because it falls with length.
-    self_bleu: mean BLEU, 0 to 100, of a text against all the others; lower is more diverse
-    """
-
-    texts: int
-    words: int
-    distinct_1: float | None
-    distinct_2: float | None
-    distinct_3: float | None
-    distinct_4: float | None
-    self_bleu: float | None
-
-
-@dataclass(frozen=True)
-class Copying:
-    """What samples, and beside them held-out texts, have word for word from one training text.
-
-    training: the folder's name; digest: of its texts; documents, words: how many it has
-    ..._share_of_12_grams: the share, 0 to 1, of the runs of 12 words that occur in a document of the training text;
-        None where no text has 12 words
-    ..._longest_run_median, ..._longest_run_max: words of the longest run that a text shares with a document
-    """
-
-    training: str
-    digest: str
-    documents: int
-    words: int
-    samples_share_of_12_grams: float | None
-    samples_longest_run_median: float
-    samples_longest_run_max: int
-    held_out_share_of_12_grams: float | None
-    held_out_longest_run_median: float
-    held_out_longest_run_max: int
+FOLDER = click.Path(file_okay=False, path_type=Path)
+SERVICE = Settings.model_fields  # for its defaults: samples are to be what readers get
 
 
 @dataclass(frozen=True)
@@ -109,10 +64,143 @@ class Evaluation:
     copying: list[Copying]
 
 
+@click.command(context_settings={"show_default": True})
+@click.argument("checkpoint", type=FOLDER)
+@click.option("--dataset", type=FOLDER, required=True, help="A prepared folder: train.txt and held-out.txt.")
+@click.option(
+    "--training",
+    type=FOLDER,
+    multiple=True,
+    help="Another folder whose train.txt the checkpoint was trained on; may be repeated.",
+)
+@click.option(
+    "--baseline", type=FOLDER, multiple=True, help="A checkpoint to stand beside this one; may be repeated."
+)
+@click.option(
+    "--engine", type=click.Choice(get_args(EngineName)), default="numpy", help="What computes, in float32."
+)
+@click.option("--samples", type=click.IntRange(min=2), default=100, help="Texts to draw.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0, MAX_TEMPERATURE),
+    default=SERVICE["temperature"].default,
+    help="Of the samples; the default is the service's, as are the next two.",
+)
+@click.option(
+    "--top-k",
+    type=click.IntRange(min=0),
+    default=SERVICE["top_k"].default,
+    help="Of the samples; 0: no limit.",
+)
+@click.option(
+    "--top-p",
+    type=click.FloatRange(0, 1),
+    default=SERVICE["top_p"].default,
+    help="Of the samples; 0: no limit.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, MAX_SEED),
+    default=1,
+    help="Of the first sample; each has its own, one higher.",
+)
+@click.option(
+    "--length",
+    type=click.IntRange(min=1),
+    show_default="what the context holds",
+    help="Tokens of a sample at most.",
+)
+def command(
+    checkpoint: Path,
+    dataset: Path,
+    training: tuple[Path, ...],
+    baseline: tuple[Path, ...],
+    **options: Any,  # noqa: ANN401 - those of `evaluate`, under the same names
+) -> None:
+    """Measure CHECKPOINT against held-out texts, and write CHECKPOINT/evaluation.json.
+
+    What held-out texts cost it, beside other checkpoints and 5-gram models; how diverse its own texts are; and what it
+    copies from its training texts, both beside the held-out texts themselves. Ctrl-C: the same command goes on with the
+    samples that it has.
+    """
+    try:
+        evaluation = evaluate(checkpoint, dataset, training, baseline, **options)
+    except KeyboardInterrupt:
+        raise click.ClickException(
+            f"interrupted: the same command goes on from the samples in {checkpoint / SAMPLES_FILE}"
+        ) from None
+    except (CheckpointError, EngineError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(tables(evaluation))
+
+
+def evaluate(
+    checkpoint: Path,
+    dataset: Path,
+    training: Sequence[Path] = (),
+    baseline: Sequence[Path] = (),
+    *,
+    engine: EngineName = "numpy",
+    samples: int = 100,
+    temperature: float = SERVICE["temperature"].default,
+    top_k: int = SERVICE["top_k"].default,
+    top_p: float = SERVICE["top_p"].default,
+    seed: int = 1,
+    length: int | None = None,
+) -> Evaluation:
+    """Measure `checkpoint`, write evaluation.json into it and return what that holds; the command's options.
+
+    Raises FileNotFoundError and ValueError for data sets that are missing or empty, CheckpointError, and EngineError.
+    """
+    held_out = read_documents(dataset / "held-out.txt")
+    if not count_words(held_out):
+        raise ValueError(f"{dataset / 'held-out.txt'} has no words: make it with `pokegen prepare`")
+    folders = list(dict.fromkeys(folder.resolve() for folder in (dataset, *training)))
+    texts = {folder: read_documents(folder / "train.txt") for folder in folders}
+    with ExitStack() as stack:
+        checkpoints = [stack.enter_context(open_checkpoint(folder)) for folder in (checkpoint, *baseline)]
+        opened, n_ctx = checkpoints[0], checkpoints[0].hparams.n_ctx
+        perplexities = [perplexity(from_checkpoint(each, engine), held_out) for each in checkpoints]
+        for part in [folders[:1], folders] if len(folders) > 1 else [folders]:
+            read = [text for folder in part for text in texts[folder]]
+            name = " and ".join(folder.name for folder in part)
+            perplexities.append(perplexity(from_texts(read, name, opened), held_out))
+        drawing = Drawing(
+            checkpoint_digest=perplexities[0].digest,
+            engine=engine,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+            length=min(length or n_ctx, n_ctx - 1),
+        )
+        drawn = draw(opened, drawing, samples)
+    ours = [sample.text for sample in drawn]
+    ours_compared, held_out_compared = compare(ours, held_out)
+    evaluation = Evaluation(
+        checkpoint=opened.name,
+        dataset=folders[0].name,
+        held_out_digest=digest(text.encode() for text in held_out),
+        held_out_texts=len(held_out),
+        held_out_words=count_words(held_out),
+        held_out_bytes=sum(len(text.encode()) for text in held_out),
+        samples=len(ours),
+        samples_words=count_words(ours),
+        samples_ended=sum(sample.ended for sample in drawn) / len(drawn),
+        perplexities=perplexities,
+        samples_diversity=ours_compared,
+        held_out_diversity=held_out_compared,
+        copying=[copying(ours, held_out, texts[folder], folder.name) for folder in folders],
+        **asdict(drawing),
+    )
+    replace(checkpoint / EVALUATION_FILE, json.dumps(asdict(evaluation), indent=2) + "\n")
+    return evaluation
+
+
 def read_evaluation(checkpoint: Path) -> Evaluation:
     """What was measured of `checkpoint`.
 
-    Raises FileNotFoundError when nothing was, and ValueError when evaluation.json is not what `pokegen evaluate` writes.
+    Raises FileNotFoundError when nothing was, and ValueError when the file is not what `pokegen evaluate` writes.
     """
     file = checkpoint / EVALUATION_FILE
     if not file.exists():
@@ -120,3 +208,58 @@ def read_evaluation(checkpoint: Path) -> Evaluation:
             f"{file} is missing: make it with `pokegen evaluate {checkpoint} --dataset FOLDER`"
         )
     return TypeAdapter(Evaluation).validate_json(file.read_bytes())
+
+
+def tables(evaluation: Evaluation) -> str:
+    """A table for each question."""
+    costs = [("held-out texts", "perplexity a token", "a byte", "bits a byte")]
+    costs += [
+        (
+            each.model,
+            f"{each.perplexity_per_token:.2f}",
+            f"{each.perplexity_per_byte:.3f}",
+            f"{each.bits_per_byte:.3f}",
+        )
+        for each in evaluation.perplexities
+    ]
+    compared = (("samples", evaluation.samples_diversity), ("held-out texts", evaluation.held_out_diversity))
+    diversity = [("diversity", *(f"distinct-{n}" for n in (1, 2, 3, 4)), "self-BLEU")]
+    diversity += [
+        (
+            name,
+            *(
+                _number(value, ".3f")
+                for value in (each.distinct_1, each.distinct_2, each.distinct_3, each.distinct_4)
+            ),
+            _number(each.self_bleu, ".1f"),
+        )
+        for name, each in compared
+    ]
+    copied = [("word for word in the training text", f"{RUN}-grams", "longest run: median", "max")]
+    for each in evaluation.copying:
+        copied += [
+            (
+                f"{each.training}: samples",
+                _number(each.samples_share_of_12_grams, ".2%"),
+                f"{each.samples_longest_run_median:g} words",
+                f"{each.samples_longest_run_max} words",
+            ),
+            (
+                f"{each.training}: held-out texts",
+                _number(each.held_out_share_of_12_grams, ".2%"),
+                f"{each.held_out_longest_run_median:g} words",
+                f"{each.held_out_longest_run_max} words",
+            ),
+        ]
+    return "\n\n".join(_aligned(rows) for rows in (costs, diversity, copied))
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]) for first, *rest in rows
+    )
