@@ -6,11 +6,11 @@ import threading
 
 from flask_openapi3 import Info, OpenAPI
 
-from server.api import document, generate, health, problems, request_ids, well_formed
+from server.api import card, document, generate, health, problems, request_ids, well_formed
 from server.engine import Engine, create_engine
 from server.logs import configure_logging, log_access
 from server.settings import Settings, load_settings, require_fitting_opening
-from server.weights import open_checkpoint
+from server.weights import find_checkpoint, open_checkpoint
 
 
 def create_app(settings: Settings | None = None) -> OpenAPI:
@@ -22,7 +22,8 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     """
     settings = settings or load_settings()
     configure_logging(settings.log_level)
-    with open_checkpoint(settings.checkpoint) as checkpoint:
+    found = find_checkpoint(settings.checkpoint, settings.registry)
+    with open_checkpoint(found.directory) as checkpoint:
         require_fitting_opening(settings, checkpoint)
         engine = create_engine(
             checkpoint,
@@ -32,7 +33,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
             on_crash=_end_process_soon,
         )
     atexit.register(engine.close)
-    return assemble(settings, engine, model=checkpoint.name)
+    return assemble(settings, engine, model=found.name, card_forms=card.read_forms(found.directory))
 
 
 def _end_process_soon() -> None:
@@ -40,8 +41,8 @@ def _end_process_soon() -> None:
     threading.Timer(1, os._exit, (1,)).start()
 
 
-def assemble(settings: Settings, engine: Engine, model: str) -> OpenAPI:
-    """Put the parts together; `model` is the name that answers carry."""
+def assemble(settings: Settings, engine: Engine, model: str, card_forms: card.Forms) -> OpenAPI:
+    """Put the parts together; `model` is the name that answers carry, `card_forms` what /model shows."""
     app = OpenAPI(
         __name__,
         info=Info(title="Pokegen", version="1", description="Episodes of an anime that never aired."),
@@ -54,6 +55,7 @@ def assemble(settings: Settings, engine: Engine, model: str) -> OpenAPI:
     app.extensions["settings"] = settings
     app.extensions["engine"] = engine
     app.extensions["model"] = model
+    app.extensions["card"] = card_forms
 
     request_ids.register(app)
     log_access(app)
@@ -61,5 +63,6 @@ def assemble(settings: Settings, engine: Engine, model: str) -> OpenAPI:
     well_formed.register(app)
     app.register_api(health.blueprint)
     app.register_api(generate.blueprint)
+    app.register_api(card.blueprint)
     app.register_api(document.blueprint)
     return app

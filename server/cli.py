@@ -14,7 +14,7 @@ from server.settings import (
     require_fitting_opening,
     variable,
 )
-from server.weights import CheckpointError, open_checkpoint
+from server.weights import CheckpointError, find_checkpoint, open_checkpoint
 
 # The way to a checkpoint. These commands need more packages than the service has, and are loaded when they are run.
 PIPELINE = {
@@ -85,7 +85,8 @@ def check() -> None:
     """
     try:
         settings = load_settings()
-        with open_checkpoint(settings.checkpoint) as checkpoint:
+        directory, _ = find_checkpoint(settings.checkpoint, settings.registry)
+        with open_checkpoint(directory) as checkpoint:
             require_fitting_opening(settings, checkpoint)
             hparams = checkpoint.hparams
         plan_cache(hparams, settings.engine, settings.max_running)

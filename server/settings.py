@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from server.engine import MAX_TEMPERATURE, EngineName
 from server.weights import Checkpoint
+from server.weights.registry import SQLITE, is_model_name
 
 PREFIX = "POKEGEN_"
 SHIPPED_CHECKPOINT = Path(__file__).parent.parent / "checkpoint" / "run1"
@@ -29,9 +30,17 @@ class Settings(BaseSettings):
     checkpoint: Annotated[
         Path,
         Field(
-            description="Directory of the checkpoint, as gpt-2-simple or Hugging Face's transformers write it."
+            description="Directory of the checkpoint, as gpt-2-simple or Hugging Face's transformers write it; or"
+            " models:/NAME/VERSION or models:/NAME@ALIAS in POKEGEN_REGISTRY (needs MLflow)."
         ),
     ] = SHIPPED_CHECKPOINT
+    registry: Annotated[
+        str,
+        Field(
+            description="Where models:/ names are looked up: sqlite:/// and the file that `pokegen register` writes, or"
+            " the address of an MLflow server."
+        ),
+    ] = "sqlite:///run/registry/mlflow.db"
     engine: Annotated[
         EngineName,
         Field(description="What computes: numpy, or gpt2-simple (needs the optional TensorFlow packages)."),
@@ -102,6 +111,23 @@ class Settings(BaseSettings):
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
         Field(description="The least severe log lines that are written."),
     ] = "INFO"
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _is_directory_or_model(cls, checkpoint: Path) -> Path:
+        is_model_name(checkpoint)
+        return checkpoint
+
+    @field_validator("registry")
+    @classmethod
+    def _is_sqlite_or_server(cls, registry: str) -> str:
+        # An address with a password in it would be shown in messages; MLflow has variables for that.
+        if not re.fullmatch(rf"{SQLITE}[^?#]+|https?://[^\s@]+", registry):
+            raise ValueError(
+                "must be sqlite:///FILE or an MLflow server's http address, without a password (MLflow reads that from"
+                " MLFLOW_TRACKING_PASSWORD)"
+            )
+        return registry
 
     @field_validator("engine")
     @classmethod

@@ -3,6 +3,7 @@
 from server.weights.checkpoint import Checkpoint, open_checkpoint
 from server.weights.errors import CheckpointError
 from server.weights.layout import HParams
+from server.weights.registry import find_checkpoint
 from server.weights.tokenizer import Tokenizer
 
-__all__ = ["Checkpoint", "CheckpointError", "HParams", "Tokenizer", "open_checkpoint"]
+__all__ = ["Checkpoint", "CheckpointError", "HParams", "Tokenizer", "find_checkpoint", "open_checkpoint"]

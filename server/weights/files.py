@@ -70,21 +70,21 @@ class DataFiles:
             file.close()
 
 
-def read_bytes(path: Path) -> bytes:
-    """All of a small file. Raises CheckpointError when it is missing or larger than `SMALL_FILE`."""
+def read_bytes(path: Path, limit: int = SMALL_FILE) -> bytes:
+    """All of a small file. Raises CheckpointError when it is missing or larger than `limit` bytes."""
     file = DataFile(path)
     try:
-        if file.size > SMALL_FILE:
-            raise CheckpointError(path, f"has {file.size} bytes, over the limit of {SMALL_FILE}", COPY_AGAIN)
+        if file.size > limit:
+            raise CheckpointError(path, f"has {file.size} bytes, over the limit of {limit}", COPY_AGAIN)
         return file.read(0, file.size)
     finally:
         file.close()
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, limit: int = SMALL_FILE) -> str:
     """All of a small text file, with Unix line ends. Raises CheckpointError, also when it is not UTF-8."""
     try:
-        return read_bytes(path).decode("utf-8").replace("\r\n", "\n")
+        return read_bytes(path, limit).decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise CheckpointError(path, f"is not UTF-8 at byte {error.start}", COPY_AGAIN) from error
 

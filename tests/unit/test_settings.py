@@ -34,6 +34,7 @@ def test_defaults() -> None:
 def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {
         "checkpoint": Path("/srv/run2"),
+        "registry": "sqlite:////srv/registry/mlflow.db",
         "engine": "gpt2-simple",
         "max_running": 3,
         "max_waiting": 0,
@@ -77,6 +78,10 @@ def test_a_misspelt_variable_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("variable", "value", "limit"),
     [
+        ("POKEGEN_CHECKPOINT", "models:/pokegen", "models:/NAME/VERSION or models:/NAME@ALIAS"),
+        ("POKEGEN_CHECKPOINT", "models:/pokegen/latest", "models:/NAME/VERSION or models:/NAME@ALIAS"),
+        ("POKEGEN_REGISTRY", "run/registry", "sqlite:///FILE"),
+        ("POKEGEN_REGISTRY", "http://user:secret@mlflow", "without a password"),
         ("POKEGEN_ENGINE", "torch", "'numpy' or 'gpt2-simple'"),
         ("POKEGEN_MAX_RUNNING", "0", "greater than or equal to 1"),
         ("POKEGEN_MAX_RUNNING", "1025", "less than or equal to 1024"),

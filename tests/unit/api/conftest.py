@@ -7,6 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 from flask_openapi3 import OpenAPI
 
+from server.api.card import read_forms
 from server.app import assemble, create_app
 from server.engine import Engine
 from server.engine.core import SequentialCore
@@ -37,7 +38,7 @@ def make_app(tiny_checkpoint: Checkpoint) -> Iterator[Callable[..., OpenAPI]]:
     apps = []
 
     def make(**settings: object) -> OpenAPI:
-        app = create_app(Settings(checkpoint=tiny_checkpoint.directory, **settings))  # type: ignore[arg-type]
+        app = create_app(Settings(**{"checkpoint": tiny_checkpoint.directory} | settings))  # type: ignore[arg-type]
         apps.append(app)
         return app
 
@@ -79,7 +80,9 @@ class Small:
         self.settings = Settings(
             checkpoint=checkpoint.directory, max_running=1, max_waiting=0, max_samples=1, request_timeout=0.2
         )
-        self.client = assemble(self.settings, self.engine, model="small").test_client()
+        self.client = assemble(
+            self.settings, self.engine, model="small", card_forms=read_forms(checkpoint.directory)
+        ).test_client()
 
 
 @pytest.fixture

@@ -1,0 +1,150 @@
+"""Checkpoints in an MLflow model registry, by models:/NAME/VERSION or models:/NAME@ALIAS.
+
+Source of the form: MLflow's "Model Registry" documentation. MLflow is an optional extra, and imported when there is
+such a name only: it takes seconds and about 70 MiB of memory.
+"""
+
+import hashlib
+import os
+import re
+import sqlite3
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote, urlsplit
+from urllib.request import url2pathname
+
+from server.weights.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+SCHEME = "models:"
+SQLITE = "sqlite:///"
+
+_MODEL = re.compile(r"models:/(?P<name>[^/:@]+)(?:/(?P<version>[1-9][0-9]{0,8})|@(?P<alias>[^/:@]+))")
+
+# Before MLflow is first imported: it tells nobody of its use, writes no notices, and gives up on a server within a
+# minute.
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+}
+
+
+class Found(NamedTuple):
+    """Where a checkpoint lies, and what answers call it: `run1`, or `pokegen/3`."""
+
+    directory: Path
+    name: str
+
+
+def is_model_name(checkpoint: Path) -> bool:
+    """Whether this names a model in a registry. Raises ValueError when it begins like one and is none."""
+    if not str(checkpoint).startswith(SCHEME):
+        return False
+    if not _MODEL.fullmatch(str(checkpoint)):
+        raise ValueError(
+            "a model in a registry is models:/NAME/VERSION or models:/NAME@ALIAS, such as models:/pokegen/3"
+        )
+    return True
+
+
+def sqlite_file(registry: str) -> Path | None:
+    """The file of an SQLite registry, None for an MLflow server's address."""
+    return Path(registry.removeprefix(SQLITE)) if registry.startswith(SQLITE) else None
+
+
+def connect(registry: str) -> "MlflowClient":
+    """A client of the registry: sqlite:///FILE, which is made if it is missing, or an MLflow server's address.
+
+    Raises ImportError where MLflow is missing, and MlflowException.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=registry, registry_uri=registry)
+
+
+def find_checkpoint(checkpoint: Path, registry: str) -> Found:
+    """Where `checkpoint` lies: a directory where it is, a model of the registry where that keeps it.
+
+    What an MLflow server keeps is copied, once, to a folder of the user's cache. Nothing is written to the registry.
+    Raises CheckpointError when MLflow is not installed, when there is no such registry, version or alias, and when its
+    files are gone.
+    """
+    if not is_model_name(checkpoint):
+        return Found(checkpoint, checkpoint.resolve().name)
+    _require_registry(checkpoint, registry)
+    try:
+        client = connect(registry)
+        from mlflow.exceptions import MlflowException
+    except ImportError as error:
+        raise CheckpointError(
+            checkpoint,
+            f"needs MLflow, but the package {error.name} is not installed",
+            "run `make pipeline`, or name a directory",
+        ) from error
+    try:
+        version = _version(client, str(checkpoint))
+        name = f"{version.name}/{version.version}"
+        location = client.get_model_version_download_uri(version.name, version.version)
+        if urlsplit(location).scheme in ("", "file"):
+            directory = Path(url2pathname(urlsplit(location).path))
+        else:
+            directory = _copy(location, registry, f"{name} of {version.creation_timestamp}")
+    except (MlflowException, OSError) as error:
+        raise CheckpointError(
+            checkpoint, f"can't be had from {registry}: {error}", "register it with `pokegen register`"
+        ) from error
+    if not directory.is_dir():
+        raise CheckpointError(
+            checkpoint, f"its files are gone from {directory}", "put them back, or register it anew"
+        )
+    return Found(directory, name)
+
+
+def _require_registry(checkpoint: Path, registry: str) -> None:
+    """MLflow would make a database where there is none."""
+    file = sqlite_file(registry)
+    if file is None:
+        return
+    try:
+        database = sqlite3.connect(f"file:{quote(str(file.resolve()))}?mode=ro", uri=True)
+        try:
+            database.execute("SELECT 1 FROM registered_models LIMIT 1")
+        finally:
+            database.close()
+    except sqlite3.Error as error:
+        raise CheckpointError(
+            checkpoint,
+            f"{file} is no registry ({error})",
+            "set POKEGEN_REGISTRY to the one that `pokegen register` wrote to",
+        ) from error
+
+
+def _version(client: "MlflowClient", model: str) -> "ModelVersion":
+    match = _MODEL.fullmatch(model)
+    assert match  # noqa: S101 - is_model_name has looked
+    if match["alias"]:
+        return client.get_model_version_by_alias(match["name"], match["alias"])
+    return client.get_model_version(match["name"], match["version"])
+
+
+def _copy(location: str, registry: str, version: str) -> Path:
+    """The folder that a remote version was copied to; a version never changes."""
+    from mlflow.artifacts import download_artifacts
+
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pokegen"
+    target = cache / hashlib.sha256(f"{registry} {location} {version}".encode()).hexdigest()[:16]
+    if not target.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as draft:
+            Path(download_artifacts(artifact_uri=location, dst_path=draft, tracking_uri=registry)).rename(
+                target
+            )
+    return target
