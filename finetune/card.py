@@ -1,100 +1,226 @@
-"""The model card beside the weights, filled in from the corpus, the runs and the checkpoint itself."""
+"""`pokegen card`: the model card beside the weights, from a file of prose and from what was measured.
 
-import csv
+README.md is in the ecosystem's format (source: "Model Cards" in Hugging Face's Hub documentation, and Mitchell et al.,
+"Model Cards for Model Reporting", 2019); card.json is the same content for programs, and what our server shows.
+"""
+
 import json
-from dataclasses import dataclass
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import torch
+import click
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from pydantic import Field, ValidationError
+from tqdm import tqdm
 
-from finetune.corpus import read_episodes, split
+from finetune.curve import read_curve
+from finetune.evaluate import Evaluation, read_evaluation
+from finetune.run import digest, replace
+from server.engine import MAX_SEED, EngineError, PromptTooLongError, SamplingParams, create_engine
+from server.settings import Settings
+from server.weights import Checkpoint, CheckpointError, open_checkpoint
+from server.weights.card import CARD, CURVE, README, Card, CardFields, CurvePoint, Sample, Samples
+from server.weights.layout import tensor_shapes
 
-TEMPLATE = "card.md.jinja"
+FIELDS = Path(__file__).parent / "cards" / "pokegen.yaml"
+SERVICE = Settings.model_fields  # for its defaults: samples are to be what readers get
+ROWS_OF_A_CURVE = 12
 
-PREFIXES = (
-    "Ash and Misty are on a date when",
-    "Ash wants to be the very best, and to reach this goal",
-    "Pikachu is arrested for tax evasion.",
-    "Ash and Pikachu were",
-    "Team Rocket have a new plan:",
-    "It is raining in Goldenrod City",
-    "A letter arrives for Brock, and",
-    "Every night something",
-    "Dawn and Piplup have quarrelled, and",
-    "",
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+class CardFile(CardFields):
+    """The file of fields: what a person says, and the prefixes that samples are drawn for; "" is none."""
+
+    prefixes: Annotated[list[str], Field(min_length=1, max_length=100)]
+
+
+@click.command(context_settings={"show_default": True})
+@click.option(
+    "--fields",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=FIELDS,
+    show_default="finetune/cards/pokegen.yaml",
+    help="What a person has to say about the model, as YAML; copy the default for a model of your own.",
 )
-TEMPERATURE = 0.8
-TOP_P = 0.95
-ROWS_OF_A_CURVE = 10
+@click.option(
+    "--seed", type=click.IntRange(0, MAX_SEED), default=1, help="That each of the samples is drawn with."
+)
+@click.argument("checkpoint", type=FOLDER)
+def command(checkpoint: Path, fields: Path, seed: int) -> None:
+    """Write CHECKPOINT's model card: README.md and card.json.
+
+    Its figures come from training.json and curve.csv, which `pokegen finetune` wrote, and from evaluation.json, which
+    `pokegen evaluate` wrote; its samples are drawn now, with the service's own defaults.
+    """
+    try:
+        card = write_card(checkpoint, read_fields(fields), seed)
+    except (CheckpointError, EngineError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{checkpoint / README} and {CARD}: {card.title}; {len(card.samples.texts)} samples")
 
 
-@dataclass(frozen=True)
-class Curve:
-    """What one phase measured: the points of its curve.csv, as it wrote them."""
-
-    points: list[dict[str, str]]
-
-    @property
-    def best(self) -> dict[str, str]:
-        """The point of the lowest held-out figure."""
-        return min(self.points, key=lambda point: float(point["held_out_bits_per_byte"]))
-
-    @property
-    def shown(self) -> list[dict[str, str]]:
-        """At most about ROWS_OF_A_CURVE points, evenly spaced, the last among them."""
-        every = -(-len(self.points) // ROWS_OF_A_CURVE)
-        return self.points[::-1][::every][::-1]
+def read_fields(file: Path) -> CardFile:
+    """The fields in a YAML file. Raises FileNotFoundError, and ValueError that names the field which is wrong."""
+    try:
+        return CardFile.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        found = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in found["loc"]) or "the file"
+        raise ValueError(f"{file}: {where}: {found['msg']}; {FIELDS.name} is an example") from error
 
 
-def read_curve(run: Path) -> Curve:
-    """Raises FileNotFoundError when `run` has not been evaluated yet."""
-    with (run / "curve.csv").open(newline="") as file:
-        return Curve(list(csv.DictReader(file)))
+def write_card(checkpoint: Path, fields: CardFile, seed: int) -> Card:
+    """Write README.md and card.json into `checkpoint` and return what they hold.
+
+    Raises FileNotFoundError when it was not evaluated; ValueError when its evaluation is of other weights, or when a
+    prefix is too long for it; CheckpointError; and EngineError.
+    """
+    evaluation = read_evaluation(checkpoint)
+    with open_checkpoint(checkpoint) as opened:
+        names = sorted(tensor_shapes(opened.hparams))
+        if evaluation.checkpoint_digest != digest(opened.tensor(name).tobytes() for name in names):
+            raise ValueError(
+                f"{checkpoint} holds other weights than those that were evaluated: run `pokegen evaluate` again"
+            )
+        card = Card(
+            **fields.model_dump(exclude={"prefixes"}),
+            name=opened.name,
+            parameters=sum(math.prod(shape) for shape in tensor_shapes(opened.hparams).values()),
+            hparams=asdict(opened.hparams),
+            training=_read_training(checkpoint),
+            curve=_read_curve(checkpoint),
+            evaluation=asdict(evaluation),
+            samples=draw(opened, fields.prefixes, seed),
+        )
+    has_picture = (checkpoint / CURVE).exists()
+    replace(checkpoint / README, str(readme(card, evaluation, has_picture)).rstrip() + "\n")
+    replace(checkpoint / CARD, card.model_dump_json(indent=2) + "\n")
+    return card
 
 
-def sample(checkpoint: Path, seed: int) -> list[tuple[str, str]]:
-    """(prefix, continuation) for every one of PREFIXES: the first and only one that the seed gives."""
-    model: Any = AutoModelForCausalLM.from_pretrained(checkpoint)
-    tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint)
-    samples = []
-    for prefix in PREFIXES:
-        torch.manual_seed(seed)
-        text = model.generate(
-            **tokenizer(prefix, return_tensors="pt"),
-            do_sample=True,
-            temperature=TEMPERATURE,
-            top_p=TOP_P,
-            top_k=0,
-            max_length=model.config.n_positions,
-        )[0]
-        samples.append((prefix, tokenizer.decode(text, skip_special_tokens=True)[len(prefix) :].strip("\n")))
-    return samples
+def draw(checkpoint: Checkpoint, prefixes: Sequence[str], seed: int) -> Samples:
+    """The first text for each prefix, with the service's default parameters. Raises ValueError and EngineError."""
+    names = ("length", "temperature", "top_k", "top_p")
+    choices: dict[str, Any] = {name: SERVICE[name].default for name in names} | {"seed": seed}
+    engine = create_engine(checkpoint, "numpy", max_running=8, max_waiting=len(prefixes))
+    texts = []
+    try:
+        generations = [(prefix, engine.submit(prefix, SamplingParams(**choices))) for prefix in prefixes]
+        for prefix, generation in tqdm(generations, desc="samples", unit="text", disable=None):
+            (sample,) = generation.result()
+            texts.append(Sample(prefix=prefix, text=sample.text, finish_reason=sample.finish_reason))
+    except PromptTooLongError as error:
+        raise ValueError(
+            f"prefixes: one has {error.tokens} tokens and may have {error.limit} at most"
+        ) from error
+    finally:
+        engine.close()
+    return Samples(**choices, texts=texts)
 
 
-def write(corpus: Path, run: Path, seed: int, checkpoint: Path) -> None:
-    """Write `checkpoint`/README.md. Raises FileNotFoundError when the checkpoint or a run's curve is not there yet."""
-    training, held_out = split(read_episodes(corpus / "episodes"))
-    hparams = json.loads((checkpoint / "hparams.json").read_text())
-    model = AutoModelForCausalLM.from_pretrained(checkpoint)
+def readme(card: Card, evaluation: Evaluation, has_picture: bool) -> ModelCard:
+    """The card as Markdown under the metadata that model hubs read."""
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
         trim_blocks=True,
-        autoescape=False,  # noqa: S701 - Markdown, from our own data
+        autoescape=False,  # noqa: S701 - Markdown; what the model wrote goes through `quoted`
     )
-    text = templates.get_template(TEMPLATE).render(
-        name=checkpoint.name,
-        hparams=hparams,
-        parameters=model.num_parameters(),
-        training=training,
-        held_out=held_out,
-        curve=read_curve(run),
-        samples=sample(checkpoint, seed),
-        seed=seed,
-        temperature=TEMPERATURE,
-        top_p=TOP_P,
+    templates.filters |= {"quoted": quoted, "cell": _escaped, "share": _share}
+    body = templates.get_template("card.md.jinja").render(
+        card=card,
+        evaluation=evaluation,
+        curve=_thinned(card.curve),
+        picture=CURVE if has_picture else None,
     )
-    (checkpoint / "README.md").write_text(text, encoding="utf-8")
+    return ModelCard(f"---\n{metadata(card, evaluation).to_yaml()}\n---\n\n{body}")
+
+
+def metadata(card: Card, evaluation: Evaluation) -> ModelCardData:
+    """What model hubs read: licence, languages, data, and what was measured of this checkpoint."""
+    own, copied = evaluation.perplexities[0], evaluation.copying[0]
+    measured = [
+        ("perplexity", "Perplexity per token", own.perplexity_per_token),
+        ("perplexity", "Perplexity per byte", own.perplexity_per_byte),
+        ("bits_per_byte", "Bits per byte", own.bits_per_byte),
+        (
+            "copied_12_grams",
+            "Share of 12-grams copied from the training text",
+            copied.samples_share_of_12_grams,
+        ),
+    ]
+    return ModelCardData(
+        language=card.language,
+        license=card.licence.id,
+        license_name=card.licence.name,
+        license_link=card.licence.link,
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=card.tags,
+        base_model=card.base_model,
+        datasets=[data.name for data in card.data],
+        model_name=card.name,
+        eval_results=[
+            EvalResult(
+                task_type="text-generation",
+                dataset_type=evaluation.dataset,
+                dataset_name=f"{evaluation.dataset}, held-out texts",
+                dataset_split="held-out",
+                metric_type=kind,
+                metric_name=name,
+                metric_value=round(value, 4),
+            )
+            for kind, name, value in measured
+            if value is not None
+        ],
+    )
+
+
+def quoted(sample: Sample) -> str:
+    """A sample as a block quote in Markdown, its prefix in bold; what Markdown would take for its own is escaped."""
+    prefix = sample.prefix.lstrip()
+    bold = re.sub(
+        r"[\W_]+\Z", "", prefix
+    )  # a closing ** right between a full stop and a letter would close nothing
+    rest = _escaped(prefix[len(bold) :] + sample.text)
+    marked = f"**{_escaped(bold)}**{rest}" if bold else rest
+    return "\n".join(f"> {line.strip()}".rstrip() for line in marked.strip().split("\n"))
+
+
+def _escaped(text: str) -> str:
+    """With a backslash before Markdown's marks, and before what begins a list or underlines a heading."""
+    text = re.sub(r"([\\`*_\[\]<>&#|~])", r"\\\1", text)
+    text = re.sub(r"(?m)^([ \t]*)(?=[-+=])", r"\1\\", text)
+    return re.sub(r"(?m)^([ \t]*\d+)(?=[.)])", r"\1\\", text)
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2%}"  # noqa: RUF001 - a dash for what can't be counted
+
+
+def _thinned(curve: list[CurvePoint]) -> list[CurvePoint]:
+    """At most about ROWS_OF_A_CURVE points, evenly spaced, the last among them."""
+    return curve[::-1][:: -(-len(curve) // ROWS_OF_A_CURVE) or 1][::-1]
+
+
+def _read_training(checkpoint: Path) -> dict[str, Any]:
+    """Empty for a checkpoint that others trained."""
+    file = checkpoint / "training.json"
+    training: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return training
+
+
+def _read_curve(checkpoint: Path) -> list[CurvePoint]:
+    """Empty for a checkpoint that others trained."""
+    if not (checkpoint / "curve.csv").exists():
+        return []
+    return [CurvePoint(**asdict(point)) for point in read_curve(checkpoint)]
