@@ -1,0 +1,142 @@
+"""A server of files as Azure's blob storage is one (ETag, Content-MD5, Range, If-Range), which can be told to fail.
+
+    with serve(folder) as blobs:
+        blobs.faults["model.ckpt.data-00000-of-00001"] = [cut(0.5), status(503)]
+        get(blobs.url + "/encoder.json")
+
+A file's faults come one after another, one a GET; then it is served soundly. `blobs.gets` lists the GETs.
+"""
+
+import base64
+import hashlib
+import re
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+
+@dataclass
+class Answer:
+    """What is about to be sent. `body` may be made shorter than `headers` promise; `pause` is in seconds a KiB."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    pause: float = 0.0
+
+
+Fault = Callable[[Answer], None]
+
+
+@dataclass
+class Blobs:
+    """What is served, and what was asked for: (file, its Range or None, bytes sent)."""
+
+    folder: Path
+    url: str = ""
+    faults: dict[str, list[Fault]] = field(default_factory=lambda: defaultdict(list))
+    gets: list[tuple[str, str | None, int]] = field(default_factory=list)
+    etags: bool = True
+    ranges: bool = True
+    md5: bool = True
+    wrong_md5: set[str] = field(default_factory=set)
+
+    def gets_of(self, name: str) -> list[tuple[str | None, int]]:
+        return [(asked, sent) for file, asked, sent in self.gets if file == name]
+
+
+def cut(share: float) -> Fault:
+    """Close the connection after this share of the body."""
+
+    def fault(answer: Answer) -> None:
+        answer.body = answer.body[: int(len(answer.body) * share)]
+
+    return fault
+
+
+def status(code: int) -> Fault:
+    def fault(answer: Answer) -> None:
+        answer.status, answer.headers, answer.body = code, {"Content-Length": "0"}, b""
+
+    return fault
+
+
+def slow(pause: float) -> Fault:
+    def fault(answer: Answer) -> None:
+        answer.pause = pause
+
+    return fault
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[Blobs]:
+    blobs = Blobs(folder)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self._answer(send_body=False)
+
+        def do_GET(self) -> None:
+            self._answer(send_body=True)
+
+        def _answer(self, *, send_body: bool) -> None:
+            name = self.path.removeprefix("/")
+            file = blobs.folder / name
+            if not file.is_file():
+                self.send_error(404)
+                return
+            content = file.read_bytes()
+            md5 = hashlib.md5(content + b"!" * (name in blobs.wrong_md5), usedforsecurity=False).digest()
+            etag = f'"{hashlib.sha256(content).hexdigest()}"'
+            answer = Answer(200, {}, content)
+            asked = self.headers["Range"]
+            if asked and blobs.ranges and self.headers["If-Range"] in (None, etag):
+                found = re.fullmatch(r"bytes=(\d+)-", asked)
+                assert found, asked
+                start = int(found[1])
+                answer = Answer(
+                    206,
+                    {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"},
+                    content[start:],
+                )
+            elif blobs.md5:  # Azure's Content-MD5 of a range is the range's
+                answer.headers["Content-MD5"] = base64.b64encode(md5).decode()
+            if blobs.etags:
+                answer.headers["ETag"] = etag
+            answer.headers["Content-Length"] = str(len(answer.body))
+            if send_body and blobs.faults[name]:
+                blobs.faults[name].pop(0)(answer)
+            self.send_response(answer.status)
+            for header, value in answer.headers.items():
+                self.send_header(header, value)
+            self.end_headers()
+            if send_body:
+                blobs.gets.append((name, asked, self._send(answer)))
+
+        def _send(self, answer: Answer) -> int:
+            sent = 0
+            try:
+                for sent in range(0, len(answer.body), 1024):
+                    self.wfile.write(answer.body[sent : sent + 1024])
+                    time.sleep(answer.pause)
+            except ConnectionError:  # who asked has gone
+                return sent
+            return len(answer.body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: the tests look at `gets`."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        blobs.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield blobs
+        finally:
+            server.shutdown()
+            thread.join()
