@@ -5,7 +5,7 @@ export VENV ?= .venv
 
 .DEFAULT_GOAL := help
 .PHONY: help run reload test test-image lint types image checkpoint lock clean \
-  system server-python pipeline test-python
+  system test-system server-python pipeline test-python
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,7 +16,7 @@ run: system server-python ## start the service: http://127.0.0.1:8080 (PORT=, HO
 reload: ## load the checkpoint of the service on PORT again, if it can be loaded
 	@scripts/reload
 
-test: lint types ## the linters and every test; those of the images where a Docker engine answers
+test: test-system lint types ## the linters and every test; those of the images where a Docker engine answers
 	@"$(VENV)/bin/python" -m pytest
 	@docker info >/dev/null 2>&1 || echo "The Docker images were NOT tested: no Docker engine answers. Start one, then: make test-image"
 
@@ -47,6 +47,9 @@ clean: ## remove what was installed and what the tools left
 
 system:
 	@scripts/install-system
+
+test-system:
+	@scripts/install-system test
 
 server-python: system
 	@scripts/install-python server
