@@ -5,6 +5,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 
@@ -61,4 +62,5 @@ def _draw(file: Path, curve: list[Point]) -> None:
     (held_out,) = right.plot(steps, [point.held_out_bits_per_byte for point in curve], "C1.-")
     right.set_ylabel("held-out bits per byte")
     axes.legend([training, held_out], ["training", "held out"])
-    figure.savefig(file, metadata={"Date": None})
+    with rc_context({"svg.hashsalt": file.name}):  # the same curve gives the same file
+        figure.savefig(file, metadata={"Date": None})

@@ -1,16 +1,30 @@
-"""A run small enough to train in seconds: a few episodes, a tiny vocabulary, a tiny model."""
+"""Training small enough to take seconds: a few episodes, a tiny vocabulary, a tiny model."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from tokenizers import Tokenizer
 
 from finetune.corpus import read_episodes, split
-from finetune.train import Plan, Point, encode, new_model, train
+from finetune.plan import Plan
+from finetune.rows import encode
+from finetune.run import Task
+from finetune.train import TRAINERS
 from finetune.vocabulary import learn, write
+from finetune.weights import fresh_weights
+from server.weights import HParams
 
 CORPUS = Path(__file__).parents[3] / "corpus"
+
+TINY = HParams(n_vocab=400, n_ctx=64, n_embd=16, n_head=2, n_layer=1)
+PLAN = Plan(steps=6, learning_rate=1e-3, batch_size=2, warmup=2, cooldown=2, save_every=2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Matrices this small gain nothing from a second one, which on a busy machine costs a great deal of waiting."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +36,7 @@ def texts() -> tuple[list[str], list[str]]:
 
 @pytest.fixture(scope="session")
 def tokenizer(texts: tuple[list[str], list[str]]) -> Tokenizer:
-    return learn(texts[0], 400)
+    return learn(texts[0], TINY.n_vocab)
 
 
 @pytest.fixture(scope="session")
@@ -32,15 +46,23 @@ def vocabulary(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -
     return folder
 
 
-@pytest.fixture
-def train_tiny(
-    texts: tuple[list[str], list[str]], tokenizer: Tokenizer
-) -> Callable[[Path, Plan], list[Point]]:
-    """Train a tiny model into a folder by a plan."""
+@pytest.fixture(scope="session")
+def task(texts: tuple[list[str], list[str]], tokenizer: Tokenizer) -> Task:
+    """Train a tiny model from nothing, with PyTorch."""
+    training, held_out = texts
+    return Task(
+        plan=PLAN,
+        hparams=TINY,
+        weights=fresh_weights(TINY, seed=1),
+        tokenizer=tokenizer,
+        sources=[(encode(tokenizer, training), PLAN.batch_size)],
+        held_out=held_out,
+        trainer="torch",
+    )
 
-    def run(folder: Path, plan: Plan) -> list[Point]:
-        training, held_out = texts
-        model = new_model(n_vocab=400, n_ctx=64, n_embd=16, n_head=2, n_layer=2, plan=plan)
-        return train(folder, model, plan, [(encode(tokenizer, training), plan.batch)], tokenizer, held_out)
 
-    return run
+@pytest.fixture(params=TRAINERS)
+def trainer_name(request: pytest.FixtureRequest) -> str:
+    """Every trainer in turn."""
+    name: str = request.param
+    return name

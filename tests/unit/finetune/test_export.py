@@ -1,68 +1,153 @@
-"""The checkpoint directory: complete, and the same model to transformers as to us."""
+"""The checkpoint directory: complete, in both formats, and the same model to everybody."""
 
 import json
-import re
-from collections.abc import Callable
 from pathlib import Path
 
+import gpt_2_simple  # noqa: F401 - turns TensorFlow's eager execution off, as its trainer does
+import numpy as np
 import pytest
+import tensorflow as tf
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from finetune import card
-from finetune.__main__ import main
-from finetune.export import export, read_kept
-from finetune.train import Plan, Point
+from finetune.curve import read_curve
+from finetune.export import command, export, export_run
+from finetune.run import Task, read_kept, train
+from finetune.torch_trainer import new_model
+from finetune.train import new_trainer
+from finetune.weights import Weights, fresh_weights, read_weights
+from tests.checkpoints import write_transformers
+from tests.unit.finetune.conftest import TINY
 
-PLAN = Plan(steps=2, batch=2, learning_rate=1e-3, warmup=1, cooldown=1, seed=1, every=2)
-CORPUS = Path(__file__).parents[3] / "corpus"
+BOTH = {
+    *("encoder.json", "vocab.bpe", "tokenizer.json", "tokenizer_config.json", "hparams.json"),
+    *("config.json", "generation_config.json", "model.safetensors"),
+    *("checkpoint", "counter", "model-6.index", "model-6.data-00000-of-00001"),
+}
+
+
+@pytest.fixture(scope="module")
+def run(task: Task, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    train(folder, task, new_trainer)
+    return folder
 
 
 @pytest.fixture
-def run(tmp_path: Path, train_tiny: Callable[[Path, Plan], list[Point]]) -> Path:
-    train_tiny(tmp_path / "run", PLAN)
-    return tmp_path / "run"
+def checkpoint(run: Path, tmp_path: Path) -> Path:
+    export_run(run, tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"
 
 
-def test_transformers_loads_what_was_exported(run: Path, vocabulary: Path, tmp_path: Path) -> None:
-    checkpoint = tmp_path / "checkpoint"
-    export(run, vocabulary, checkpoint)
+def in_tensorflow(checkpoint: Path) -> Weights:
+    reader = tf.train.load_checkpoint(str(checkpoint))
+    return {name: reader.get_tensor(f"model/{name}") for name in fresh_weights(TINY, 1)}
 
+
+def assert_equal(ours: Weights, theirs: Weights, within: float = 0) -> None:
+    for name, value in theirs.items():
+        np.testing.assert_allclose(ours[name].reshape(value.shape), value, rtol=0, atol=within, err_msg=name)
+
+
+def test_the_directory_has_everybodys_files_and_how_the_weights_came_about(
+    run: Path, checkpoint: Path
+) -> None:
+    history = {"training.json", "curve.csv", "curve.svg"}
+    assert {file.name for file in checkpoint.iterdir()} == BOTH | history
+    training = json.loads((checkpoint / "training.json").read_text())
+    assert training["steps"] == training["kept step"] == 6
+    assert training["trainer"] == "torch"
+    assert len(training["training texts"]) == 12
+    assert read_curve(checkpoint) == read_curve(run)
+
+
+def test_transformers_loads_it(run: Path, checkpoint: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(checkpoint)
     assert model.dtype == torch.float32
     prompt = AutoTokenizer.from_pretrained(checkpoint)("Ash and Pikachu were", return_tensors="pt")
     assert prompt.input_ids[0, 0] == 399
-    ours = read_kept(run).train(False)
-    torch.testing.assert_close(model(**prompt).logits, ours(**prompt).logits, atol=1e-3, rtol=1e-2)
+    ours = new_model(*read_kept(run), end_of_text=399).train(False)
+    torch.testing.assert_close(model(**prompt).logits, ours(**prompt).logits, atol=0, rtol=1e-6)
 
 
-def test_the_directory_says_its_shape_and_stores_the_head_once(
-    run: Path, vocabulary: Path, tmp_path: Path
-) -> None:
-    checkpoint = tmp_path / "checkpoint"
-    export(run, vocabulary, checkpoint)
+def test_tensorflow_and_the_server_read_the_same_weights(run: Path, checkpoint: Path) -> None:
+    _, kept = read_kept(run)
+    assert_equal(in_tensorflow(checkpoint), kept)
+    hparams, weights = read_weights(checkpoint)
+    assert hparams == TINY
+    assert_equal(weights, kept)
+
+
+def test_it_says_its_shape_and_stores_the_head_once(checkpoint: Path) -> None:
     hparams = json.loads((checkpoint / "hparams.json").read_text())
-    assert hparams == {"n_vocab": 400, "n_ctx": 64, "n_embd": 16, "n_head": 2, "n_layer": 2}
-    tensors = load_file(checkpoint / "model.safetensors")
-    assert "lm_head.weight" not in tensors
-    assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+    assert hparams == {"n_vocab": 400, "n_ctx": 64, "n_embd": 16, "n_head": 2, "n_layer": 1}
+    assert "lm_head.weight" not in load_file(checkpoint / "model.safetensors")
+    assert (checkpoint / "model.safetensors").stat().st_mode & 0o777 == 0o644
 
 
-def test_the_card_has_figures_and_a_sample_for_every_prefix(
-    run: Path, vocabulary: Path, tmp_path: Path
+def test_half_precision_halves_the_file_and_is_loaded_as_float32(run: Path, tmp_path: Path) -> None:
+    export_run(run, tmp_path, dtype="float16")
+    assert {tensor.dtype for tensor in load_file(tmp_path / "model.safetensors").values()} == {torch.float16}
+    assert AutoModelForCausalLM.from_pretrained(tmp_path).dtype == torch.float32
+    _, kept = read_kept(run)
+    assert_equal(in_tensorflow(tmp_path), kept)
+    assert_equal(read_weights(tmp_path)[1], kept, within=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("transformers", {"checkpoint", "counter", "model-0.index", "model-0.data-00000-of-00001"}),
+        ("gpt-2-simple", {"config.json", "generation_config.json", "model.safetensors"}),
+    ],
+)
+def test_one_format_alone_is_a_checkpoint_too(
+    tokenizer: Tokenizer, tmp_path: Path, name: str, others: set[str]
 ) -> None:
-    checkpoint = tmp_path / "checkpoint"
-    export(run, vocabulary, checkpoint)
-    card.write(CORPUS, run, 1, checkpoint)
-    text = (checkpoint / "README.md").read_text()
-    assert text.startswith("---\nlanguage: en\n")
-    assert card.read_curve(run).best["held_out_bits_per_byte"] in text
-    assert all(f"**{prefix}**" in text for prefix in card.PREFIXES if prefix)
-    how_it_was_made = re.findall(r"^\.venv/bin/python -m finetune (\w+)", text, re.MULTILINE)
-    assert how_it_was_made == [command for command in main.commands if command != "tune"]
+    weights = fresh_weights(TINY, seed=5)
+    export(tmp_path, TINY, weights, tokenizer, formats=(name,))
+    assert not others & {file.name for file in tmp_path.iterdir()}
+    hparams, read = read_weights(tmp_path)
+    assert hparams == TINY
+    assert_equal(read, weights)
+
+
+def test_an_earlier_export_leaves_nothing_behind(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """But what is another's: transformers numbers its files in a way that looks much the same."""
+    (tmp_path / "model-00001-of-00002.safetensors").touch()
+    export(tmp_path, TINY, fresh_weights(TINY, seed=1), tokenizer, step=5)
+    export(tmp_path, TINY, fresh_weights(TINY, seed=2), tokenizer, step=6)
+    assert {file.name for file in tmp_path.iterdir()} == BOTH | {"model-00001-of-00002.safetensors"}
+    assert_equal(in_tensorflow(tmp_path), fresh_weights(TINY, seed=2))
+    assert (tmp_path / "counter").read_text() == "6\n"
+
+
+def invoke(*arguments: object) -> None:
+    result = CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+
+
+def test_the_command_turns_one_format_into_another_and_back(tmp_path: Path) -> None:
+    write_transformers(tmp_path / "theirs", TINY, seed=3)
+    invoke(tmp_path / "theirs", tmp_path / "tensorflow", "--format", "gpt-2-simple")
+    invoke(tmp_path / "tensorflow", tmp_path / "back", "--format", "transformers")
+    assert not (tmp_path / "tensorflow/model.safetensors").exists()
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "theirs").state_dict()
+    back = AutoModelForCausalLM.from_pretrained(tmp_path / "back").state_dict()
+    assert theirs.keys() == back.keys()
+    assert all(torch.equal(theirs[name], back[name]) for name in theirs)
+
+
+def test_the_command_takes_a_run_in_the_middle(run: Path, checkpoint: Path, tmp_path: Path) -> None:
+    invoke(run, tmp_path / "again")
+    for file in checkpoint.iterdir():
+        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
 def test_a_run_without_weights_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"kept\.pt is missing"):
-        read_kept(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"run\.json is missing: nothing was saved there yet"):
+        export_run(tmp_path, tmp_path / "checkpoint")
+    assert not (tmp_path / "checkpoint").exists()
