@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
@@ -123,6 +124,8 @@ def command(
     copies from its training texts, both beside the held-out texts themselves. Ctrl-C: the same command goes on with the
     samples that it has.
     """
+    if options["engine"] == "gpt2-simple" and not find_spec("gpt_2_simple"):
+        raise click.BadParameter("not installed: run scripts/install-python test", param_hint="--engine")
     try:
         evaluation = evaluate(checkpoint, dataset, training, baseline, **options)
     except KeyboardInterrupt:
