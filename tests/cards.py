@@ -8,6 +8,69 @@ import json
 from pathlib import Path
 from typing import Any
 
+EVALUATION: dict[str, Any] = {
+    "checkpoint": "run9",
+    "checkpoint_digest": "0123456789ab",
+    "engine": "numpy",
+    "dataset": "jokes",
+    "held_out_digest": "ba9876543210",
+    "held_out_texts": 30,
+    "held_out_words": 600,
+    "held_out_bytes": 3000,
+    "samples": 20,
+    "samples_words": 500,
+    "samples_ended": 0.9,
+    "temperature": 0.7,
+    "top_k": 40,
+    "top_p": 0.0,
+    "seed": 1,
+    "length": 255,
+    "perplexities": [
+        {
+            "model": model,
+            "kind": kind,
+            "digest": "0123456789ab",
+            "tokens": 900,
+            "perplexity_per_token": 2.0 ** (3 * bits),
+            "perplexity_per_byte": 2.0**bits,
+            "bits_per_byte": bits,
+        }
+        for model, kind, bits in (("run9", "checkpoint", 1.7), ("5-gram of jokes", "5-gram", 2.5))
+    ],
+    "samples_diversity": {
+        "texts": 20,
+        "words": 500,
+        "distinct_1": 0.3,
+        "distinct_2": 0.6,
+        "distinct_3": 0.8,
+        "distinct_4": 0.9,
+        "self_bleu": 12.5,
+    },
+    "held_out_diversity": {
+        "texts": 20,
+        "words": 500,
+        "distinct_1": 0.4,
+        "distinct_2": 0.7,
+        "distinct_3": 0.9,
+        "distinct_4": 1.0,
+        "self_bleu": None,
+    },
+    "copying": [
+        {
+            "training": "jokes",
+            "digest": "0123456789ab",
+            "documents": 270,
+            "words": 5400,
+            "samples_share_of_12_grams": 0.01,
+            "samples_longest_run_median": 6.0,
+            "samples_longest_run_max": 13,
+            "held_out_share_of_12_grams": 0.0,
+            "held_out_longest_run_median": 5.0,
+            "held_out_longest_run_max": 9,
+        }
+    ],
+}
+
 CARD: dict[str, Any] = {
     "title": "Jokes",
     "summary": "A small GPT-2 that tells jokes.",
@@ -33,11 +96,7 @@ CARD: dict[str, Any] = {
         }
         for step in (10, 20)
     ],
-    "evaluation": {
-        "dataset": "jokes",
-        "held_out_texts": 30,
-        "perplexities": [{"model": "run9", "bits_per_byte": 1.7}],
-    },
+    "evaluation": EVALUATION,
     "samples": {
         "seed": 1,
         "length": 256,

@@ -25,14 +25,15 @@ SQLITE = "sqlite:///"
 
 _MODEL = re.compile(r"models:/(?P<name>[^/:@]+)(?:/(?P<version>[1-9][0-9]{0,8})|@(?P<alias>[^/:@]+))")
 
-# Before MLflow is first imported: it tells nobody of its use, writes no notices, and gives up on a server within a
-# minute.
-_ENVIRONMENT = {
+# MLflow reads these, some of them when it is first imported: it is to tell nobody of its use, to write no notices, and
+# to give up within a minute on a server that does not answer.
+for _name, _value in {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-}
+}.items():
+    os.environ.setdefault(_name, _value)
 
 
 class Found(NamedTuple):
@@ -63,8 +64,6 @@ def connect(registry: str) -> "MlflowClient":
 
     Raises ImportError where MLflow is missing, and MlflowException.
     """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=registry, registry_uri=registry)
@@ -81,7 +80,6 @@ def find_checkpoint(checkpoint: Path, registry: str) -> Found:
         return Found(checkpoint, checkpoint.resolve().name)
     _require_registry(checkpoint, registry)
     try:
-        client = connect(registry)
         from mlflow.exceptions import MlflowException
     except ImportError as error:
         raise CheckpointError(
@@ -90,6 +88,7 @@ def find_checkpoint(checkpoint: Path, registry: str) -> Found:
             "run `make pipeline`, or name a directory",
         ) from error
     try:
+        client = connect(registry)
         version = _version(client, str(checkpoint))
         name = f"{version.name}/{version.version}"
         location = client.get_model_version_download_uri(version.name, version.version)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, ModelCardData
 from markdown_it import MarkdownIt
 from safetensors.numpy import load_file
 
@@ -59,6 +59,7 @@ def readme(carded: Path) -> str:
 
 def test_model_hubs_read_its_metadata_and_its_results(carded: Path, readme: str) -> None:
     data = ModelCard(readme).data
+    assert isinstance(data, ModelCardData)
     assert data.language == ["en"]
     assert (data.license, data.license_name) == ("other", "fan-fiction")
     assert (data.library_name, data.pipeline_tag) == ("transformers", "text-generation")
