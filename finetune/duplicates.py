@@ -1,49 +1,46 @@
 """Texts that say nearly the same: Jaccard similarity of their pairs of neighbouring words.
 
-Candidates come from datasketch's MinHash with locality-sensitive hashing (Leskovec, Rajaraman and Ullman, "Mining of
-Massive Datasets", chapter 3). Each is then compared exactly, so that no text is called a duplicate by chance.
+Exact and not estimated, so that no near duplicate escapes. Source of the prefix filter, which spares nearly all
+comparisons: Chaudhuri, Ganti and Kaushik, "A Primitive Operator for Similarity Joins in Data Cleaning" (ICDE 2006).
 """
 
+import math
 import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-
-from datasketch import MinHash, MinHashLSH
 
 _WORD = re.compile(r"\w+")
 
-# Texts of similarity s are compared with probability 1 - (1 - s^3)^64: all but 2 pairs in ten thousand for 0.5, all but
-# 2 in ten million for 0.6.
-_BANDS, _ROWS = 64, 3
-LOWEST_SIMILARITY = 0.5  # below it, too many pairs would escape comparison
 
+def near_duplicates(texts: Sequence[str], similarity: float) -> Iterator[tuple[int, float] | None]:
+    """For each text in turn: None if it is kept, else the position of the kept text most like it, and their similarity.
 
-class NearDuplicates:
-    """Texts no two of which are near duplicates. The same texts in the same order give the same result every time."""
-
-    def __init__(self, similarity: float) -> None:
-        """Near duplicates are texts of this similarity or more, in [LOWEST_SIMILARITY, 1]."""
-        self._similarity = similarity
-        self._texts: list[str] = []
-        self._index = MinHashLSH(num_perm=_BANDS * _ROWS, params=(_BANDS, _ROWS))
-        self._empty = MinHash(num_perm=_BANDS * _ROWS, seed=1)
-
-    def add(self, text: str) -> tuple[int, float] | None:
-        """Add `text`, unless it is a near duplicate: then the number of the text most like it, and their similarity.
-
-        Texts are numbered from 0 in the order they were added. Case and punctuation count for nothing.
-        """
+    A text is a near duplicate when its similarity to one kept before is `similarity` or more, in (0, 1]. Case and
+    punctuation count for nothing.
+    """
+    frequency = Counter(pair for text in texts for pair in _pairs(text))
+    kept: dict[int, set[str]] = {}
+    having: defaultdict[str, list[int]] = defaultdict(
+        list
+    )  # a rare pair -> the kept texts among whose rarest it is
+    for position, text in enumerate(texts):
         pairs = _pairs(text)
-        sketch = self._empty.copy()
-        sketch.update_batch([pair.encode() for pair in pairs])
-        alike = [
-            (_jaccard(pairs, _pairs(self._texts[number])), number) for number in self._index.query(sketch)
-        ]
-        similarity, number = max(alike, key=lambda found: (found[0], -found[1]), default=(0.0, 0))
-        if similarity >= self._similarity:
-            return number, similarity
-        self._index.insert(len(self._texts), sketch)
-        self._texts.append(text)
-        return None
+        # Texts of similarity s share s * n of the n pairs of either, so each has one of them among its first
+        # n - s * n + 1, in any order that is the same for all. With the rarest first, few others have it.
+        rarest = sorted(pairs, key=lambda pair: (frequency[pair], pair))
+        shared = math.ceil(similarity * len(pairs) - 1e-9)  # 0.7 * 10 is a little over 7
+        rarest = rarest[: len(pairs) - shared + 1]
+        candidates = {other for pair in rarest for other in having.get(pair, ())}
+        alike = ((_jaccard(pairs, kept[other]), -other) for other in candidates)
+        highest, other = max(alike, default=(0.0, 0))
+        if highest >= similarity:
+            yield -other, highest
+        else:
+            kept[position] = pairs
+            for pair in rarest:
+                having[pair].append(position)
+            yield None
 
 
 def _pairs(text: str) -> set[str]:
@@ -53,5 +50,5 @@ def _pairs(text: str) -> set[str]:
 
 
 def _jaccard(one: set[str], other: set[str]) -> float:
-    """The share of what either has that both have; two empty sets have nothing in common."""
-    return len(one & other) / max(1, len(one | other))
+    """The share of what either has that both have. Not both may be empty."""
+    return len(one & other) / len(one | other)

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from finetune.documents import write_documents
-from finetune.duplicates import LOWEST_SIMILARITY
 from finetune.held_out import is_held_out
 from finetune.inputs import ATTRIBUTION, Document, read_input
 from finetune.selection import REASONS, Dropped, Kept, Rules, select
@@ -39,7 +37,7 @@ Report = dict[str, Any]  # report.json
 )
 @click.option(
     "--similarity",
-    type=click.FloatRange(LOWEST_SIMILARITY, 1),
+    type=click.FloatRange(0, 1, min_open=True),
     default=Rules.similarity,
     help="Drop a text when it shares this part of its pairs of neighbouring words with an earlier one.",
 )
@@ -102,7 +100,7 @@ def prepare(
     """
     _require_free(out, inputs)
     documents = [document for file in inputs for document in read_input(file, column, lines=lines)]
-    kept, dropped = select(tqdm(documents, desc="prepare", unit="document", disable=None), rules)
+    kept, dropped = select(documents, rules)
     held_out = [k for k in kept if is_held_out(k.text, rules.held_out_parts)]
     train = [k for k in kept if not is_held_out(k.text, rules.held_out_parts)]
     report = _report(inputs, rules, documents, train, held_out, dropped)

@@ -1,10 +1,12 @@
 """Which documents are kept, as what text, and why the others are not."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tqdm import tqdm
+
 from finetune.cleaning import clean
-from finetune.duplicates import NearDuplicates
+from finetune.duplicates import near_duplicates
 from finetune.held_out import HELD_OUT_PARTS
 from finetune.inputs import Document
 
@@ -16,7 +18,7 @@ class Rules:
     """What is kept, and how it is split.
 
     min_words, max_words: lengths that are kept, in words between white space; without max_words, any
-    similarity: texts this alike are near duplicates, see `finetune.duplicates`
+    similarity: texts this alike are near duplicates, see `finetune.duplicates`; in (0, 1]
     held_out_parts: one part in this many is held out, 2 or more
     """
 
@@ -44,31 +46,46 @@ class Dropped:
     similarity: float | None = None
 
 
-def select(documents: Iterable[Document], rules: Rules) -> tuple[list[Kept], list[Dropped]]:
-    """Clean every document and tell what is kept from what is dropped; of duplicates, the first is kept.
+def select(documents: Sequence[Document], rules: Rules) -> tuple[list[Kept], list[Dropped]]:
+    """Clean every document and tell what is kept from what is dropped, both in order; of duplicates, the first is kept.
 
     No two kept texts are near duplicates, so none can be on both sides of a split.
     """
+    texts = [clean(d.text) for d in tqdm(documents, desc="clean", unit="document", disable=None)]
+    distinct = [text for text in dict.fromkeys(texts) if _unfit(text, rules) is None]
+    compared = tqdm(
+        near_duplicates(distinct, rules.similarity),
+        desc="compare",
+        total=len(distinct),
+        unit="document",
+        disable=None,
+    )
+    near = dict(zip(distinct, compared, strict=True))
     kept: list[Kept] = []
     dropped: list[Dropped] = []
-    distinct = NearDuplicates(rules.similarity)
     original: dict[str, Document] = {}  # what was kept for a text
-    for document in documents:
-        text = clean(document.text)
-        words = len(text.split())
-        if not words:
-            dropped.append(Dropped(document, "empty"))
-        elif words < rules.min_words:
-            dropped.append(Dropped(document, "too short"))
-        elif rules.max_words is not None and words > rules.max_words:
-            dropped.append(Dropped(document, "too long"))
+    for document, text in zip(documents, texts, strict=True):
+        if reason := _unfit(text, rules):
+            dropped.append(Dropped(document, reason))
         elif text in original:
             dropped.append(Dropped(document, "duplicate", original[text], 1.0))
-        elif (near := distinct.add(text)) is not None:
-            number, similarity = near
-            original[text] = kept[number].document
+        elif found := near[text]:
+            position, similarity = found
+            original[text] = original[distinct[position]]
             dropped.append(Dropped(document, "near duplicate", original[text], similarity))
         else:
             original[text] = document
             kept.append(Kept(document, text))
     return kept, dropped
+
+
+def _unfit(text: str, rules: Rules) -> str | None:
+    """Why a text is dropped whatever the others are, if it is."""
+    words = len(text.split())
+    if not words:
+        return "empty"
+    if words < rules.min_words:
+        return "too short"
+    if rules.max_words is not None and words > rules.max_words:
+        return "too long"
+    return None

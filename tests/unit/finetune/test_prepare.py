@@ -187,7 +187,7 @@ def test_a_single_document_cannot_be_split(tmp_path: Path) -> None:
         (["{stories}", "--column", "Joke"], "Invalid value for --column: no input is a .csv"),
         (["{stories}", "--lines"], "Invalid value for --lines: no input is a .txt"),
         (["{stories}", "--held-out-parts", "1"], "1 is not in the range x>=2"),
-        (["{stories}", "--similarity", "0.3"], "0.3 is not in the range 0.5<=x<=1"),
+        (["{stories}", "--similarity", "0"], "0.0 is not in the range 0<x<=1"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(
