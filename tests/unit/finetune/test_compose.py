@@ -6,30 +6,52 @@ import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from finetune.compose import (
+    BEATS_SHARE,
     SLOT,
+    NobodyFitsError,
     choose_cast,
+    command,
     compose,
-    compose_episode,
+    compose_from_beats,
+    compose_from_storyline,
     fill,
     fits,
     read_beats,
     read_slots,
 )
+from finetune.documents import read_documents
+from finetune.storylines import Storyline, read_storylines
 
-BEATS = Path(__file__).parents[3] / "corpus" / "beats"
+CORPUS = Path(__file__).parents[3] / "corpus"
+BEATS = CORPUS / "beats"
 SLOTS = read_slots()
+REGIONS = sorted(SLOTS["regions"])
+STORYLINES = read_storylines(CORPUS / "storylines")
 
 
 @pytest.fixture(scope="module")
 def episodes() -> list[str]:
-    return list(compose(BEATS, seed=1, count=400))
+    """Both from beats and from storylines."""
+    return list(compose(CORPUS, seed=1, count=400))
+
+
+@pytest.fixture(scope="module")
+def from_beats() -> dict[str, list[str]]:
+    """Region -> episodes."""
+    beats = read_beats(BEATS)
+    return {
+        region: [compose_from_beats(region, beats[region], SLOTS, random.Random(seed)) for seed in range(50)]
+        for region in REGIONS
+    }
 
 
 def test_the_same_seed_gives_the_same_text_and_another_seed_another(episodes: list[str]) -> None:
-    assert list(compose(BEATS, seed=1, count=40)) == episodes[:40]
-    assert next(compose(BEATS, seed=2, count=1)) != episodes[0]
+    assert list(compose(CORPUS, seed=1, count=40)) == episodes[:40]
+    assert next(compose(CORPUS, seed=2, count=1)) != episodes[0]
+    assert len(set(episodes)) == 400
 
 
 def test_every_slot_of_every_beat_is_filled(episodes: list[str]) -> None:
@@ -40,26 +62,98 @@ def test_every_slot_of_every_beat_is_filled(episodes: list[str]) -> None:
     assert not any("{" in text or "}" in text for text in episodes)
 
 
-def test_an_episode_keeps_its_cast(episodes: list[str]) -> None:
+def names_in(text: str, names: set[str]) -> set[str]:
+    return {name for name in names if re.search(rf"\b{re.escape(name)}\b", text)}
+
+
+def test_an_episode_keeps_its_cast(from_beats: dict[str, list[str]]) -> None:
     guests = {name for names in SLOTS["guests"].values() for name in names}
     # Not "the Pokémon School" or "the Wild Area", which the beats name too.
     towns = {town for region in SLOTS["regions"].values() for town in region["towns"] if town[0].isupper()}
-    for text in episodes:
+    for text in itertools.chain.from_iterable(from_beats.values()):
         assert len(guests & set(re.findall(r"\w+", text))) == 1
-        assert len({town for town in towns if re.search(rf"\b{re.escape(town)}\b", text)}) <= 1
+        assert len(names_in(text, towns)) <= 1
 
 
-def test_companions_belong_to_the_region(episodes: list[str]) -> None:
+def test_companions_belong_to_the_region(from_beats: dict[str, list[str]]) -> None:
     everybody = {name for region in SLOTS["regions"].values() for name in region["companions"]}
-    for text, region in zip(episodes, itertools.cycle(sorted(SLOTS["regions"])), strict=False):
+    for region, texts in from_beats.items():
         strangers = everybody - set(SLOTS["regions"][region]["companions"])
-        assert not [name for name in strangers if re.search(rf"\b{name}\b(?! \w*Trial)", text)]
+        for text in texts:
+            assert not [name for name in strangers if re.search(rf"\b{name}\b(?! \w*Trial)", text)]
+
+
+def test_about_the_share_asked_for_comes_from_beats(episodes: list[str]) -> None:
+    endings = {
+        max(SLOT.split(line)[::2], key=len).removesuffix(" a ")
+        for storyline in STORYLINES
+        for line in storyline.steps[-1]
+    }
+    told = sum(any(ending in text for ending in endings) for text in episodes)
+    assert told / 400 == pytest.approx(1 - BEATS_SHARE, abs=0.1)
+
+
+def open_slots(text: str) -> list[str]:
+    return re.findall(r"[{}]", text)
+
+
+@pytest.mark.parametrize("storyline", STORYLINES, ids=lambda storyline: storyline.title)
+def test_every_storyline_has_a_region_and_no_slot_stays_open(storyline: Storyline) -> None:
+    assert len(compose_from_storyline(storyline, REGIONS, SLOTS, random.Random(1)).split("\n\n")) in (3, 4)
+    cast = choose_cast(SLOTS, fitting_region(storyline), random.Random(1), storyline.types)
+    for line in itertools.chain.from_iterable(storyline.steps):
+        assert not open_slots(fill(line, cast)), line
+
+
+def fitting_region(storyline: Storyline) -> str:
+    for region in REGIONS:
+        try:
+            choose_cast(SLOTS, region, random.Random(1), storyline.types)
+        except NobodyFitsError:
+            continue
+        return region
+    raise AssertionError(f"no region has {storyline.types}")
+
+
+def test_the_cast_is_of_the_types_asked_for() -> None:
+    wild, partners = (SLOTS["regions"]["kanto"][among] for among in ("wild", "partners"))
+    for seed in range(30):
+        types = {"mon": ["water", "ghost"], "partner": ["fire"]}
+        cast = choose_cast(SLOTS, "kanto", random.Random(seed), types)
+        assert cast["mon"] in [*wild["water"], *wild["ghost"]]
+        assert cast["partner"] in partners["fire"]
+        assert len({cast["mon"], cast["wild"], cast["partner"]}) == 3
+        kind = "water" if cast["mon"] in wild["water"] else "ghost"
+        assert cast["move"] in SLOTS["moves"][kind]
+        assert cast["move2"] in SLOTS["moves"]["fire"]
+
+
+def test_a_region_without_the_types_is_passed_over_and_named_when_none_is_left() -> None:
+    strange = Storyline("Strange", {"mon": ["plasma"]}, [["Ash runs."]] * 6)
+    with pytest.raises(NobodyFitsError, match="kanto has no mon of type plasma"):
+        choose_cast(SLOTS, "kanto", random.Random(1), strange.types)
+    with pytest.raises(NobodyFitsError, match="Strange: no region has"):
+        compose_from_storyline(strange, REGIONS, SLOTS, random.Random(1))
+
+
+def test_the_command_writes_documents(tmp_path: Path, episodes: list[str]) -> None:
+    arguments = ["--corpus", str(CORPUS), "--count", "10", "--out", str(tmp_path / "base")]
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 0, result.output
+    assert read_documents(tmp_path / "base/train.txt") == episodes[:10]
+
+
+def test_a_folder_without_beats_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"no REGION\.json in .*: name the folder that holds the beats"
+    ):
+        next(compose(tmp_path, seed=1, count=1))
 
 
 def test_team_rocket_stay_out_of_episodes_without_a_scheme() -> None:
     kanto = read_beats(BEATS)["kanto"]
     schemes = [re.compile(SLOT.sub(".+", line.replace("?", r"\?"))) for line in kanto["rocket_scheme"]]
-    texts = [compose_episode("kanto", kanto, SLOTS, random.Random(seed)) for seed in range(60)]
+    texts = [compose_from_beats("kanto", kanto, SLOTS, random.Random(seed)) for seed in range(60)]
     without = [text for text in texts if not any(scheme.search(text) for scheme in schemes)]
     assert 15 < len(without) < 45
     assert not [text for text in without if re.search("Team Rocket|Jessie|James|Meowth", text)]

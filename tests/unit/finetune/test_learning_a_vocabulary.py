@@ -4,16 +4,21 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from click.testing import CliRunner
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import ByteLevelBPETokenizer, Tokenizer
 from transformers import AutoTokenizer
 
-from finetune.vocabulary import END_OF_TEXT, learn, read
+from finetune.documents import END_OF_TEXT, write_documents
+from finetune.rows import end_of_text
+from finetune.vocabulary import command, learn, read
+from tests.checkpoints import learn_vocabulary, write_vocabulary
 
 SMALL = learn(["Ash and Pikachu walk on. Pikachu runs."], 300)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_comes_back(text: str) -> None:
     assert SMALL.decode(SMALL.encode(text, add_special_tokens=False).ids) == text
@@ -45,5 +50,30 @@ def test_too_small_a_size_is_refused() -> None:
 
 
 def test_a_folder_without_a_vocabulary_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="finetune vocabulary"):
+    with pytest.raises(FileNotFoundError, match="holds no vocabulary: make one with `pokegen vocabulary`"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("names", [("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt")])
+def test_the_pair_of_files_is_read_under_either_names(tmp_path: Path, names: tuple[str, str]) -> None:
+    write_vocabulary(tmp_path, 300)
+    for old, new in zip(("encoder.json", "vocab.bpe"), names, strict=True):
+        (tmp_path / old).rename(tmp_path / new)
+    tokenizer = read(tmp_path)
+    assert tokenizer.get_vocab() == learn_vocabulary(300)[0]
+    assert end_of_text(tokenizer) == 299
+
+
+def test_what_was_written_is_read_as_the_same_tokenizer(tokenizer: Tokenizer, vocabulary: Path) -> None:
+    assert read(vocabulary).to_str() == tokenizer.to_str()
+
+
+def test_the_command_gives_every_data_set_about_the_same_say(tmp_path: Path) -> None:
+    """A word of the small one is told as often as if the small one were as large as the large one."""
+    for name, texts in {"small": ["Zzyzx Zzyzx"], "large": ["Ash walks on and on. " * 20] * 5}.items():
+        (tmp_path / name).mkdir()
+        write_documents(tmp_path / name / "train.txt", texts)
+    arguments = ["--dataset", tmp_path / "small", "--dataset", tmp_path / "large", "--size", 270]
+    result = CliRunner().invoke(command, [*map(str, arguments), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert len(read(tmp_path / "out").encode("Zzyzx", add_special_tokens=False).tokens) == 1

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
@@ -58,6 +58,7 @@ def test_a_batch_has_the_rows_asked_for_from_every_source() -> None:
         assert batch[2:, 1].min() >= 4
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.lists(st.integers(1, 9), max_size=40).map(lambda text: [0, *text, 0]), min_size=1),
     st.integers(1, 12),

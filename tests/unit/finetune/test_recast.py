@@ -1,0 +1,76 @@
+"""The same episode with another cast."""
+
+import random
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from finetune.compose import read_slots
+from finetune.documents import read_documents, write_documents
+from finetune.recast import command, recast
+
+SLOTS = read_slots()
+TEXT = "Misty sees an Onix near Pewter City. The Onix likes Misty, and Brock gives a Squirtle to an old man."
+
+
+def recasts(text: str, count: int = 40) -> list[str]:
+    return [recast(text, random.Random(seed)) for seed in range(count)]
+
+
+def test_a_name_is_replaced_the_same_way_throughout_and_no_two_by_the_same() -> None:
+    pattern = re.compile(
+        r"(\w+) sees an? (.+) near (.+)\. The (.+) likes (\w+), and (\w+) gives an? (.+) to an old man\."
+    )
+    for text in recasts(TEXT):
+        told = pattern.fullmatch(text)
+        assert told, text
+        she, seen, town, again, her, he, given = told.groups()
+        assert (seen, she) == (again, her)
+        assert len({she, seen, town, he, given}) == 5
+    assert len(set(recasts(TEXT))) > 30
+
+
+def test_names_keep_their_kind() -> None:
+    regions = SLOTS["regions"].values()
+    rock = {
+        name for region in regions for among in ("wild", "partners") for name in region[among].get("rock", [])
+    }
+    towns = {town for region in regions for town in region["towns"]}
+    assert {text.split()[0] for text in recasts("Misty runs.")} <= {
+        *("Misty", "May", "Dawn", "Iris", "Serena", "Bonnie", "Lana", "Lillie", "Mallow", "Chloe")
+    }
+    assert {text.removesuffix(" runs.") for text in recasts("Geodude runs.")} <= rock
+    assert {text.removesuffix(" is quiet.") for text in recasts("Pewter City is quiet.")} <= towns
+
+
+def test_the_article_follows_the_name() -> None:
+    for text in recasts("A Geodude meets a Geodude. An Onix meets an Onix."):
+        for article, initial in re.findall(r"\b([Aa]n?) (\w)", text):
+            assert (len(article) == 2) == (initial in "AEIOU"), text
+
+
+@pytest.mark.parametrize("text", ["Ash and Pikachu run.", "Team Rocket laugh.", "Mistyville, Onixes", ""])
+def test_who_is_no_part_of_the_cast_stays(text: str) -> None:
+    assert recasts(text, 5) == [text] * 5
+
+
+def test_the_command_adds_copies_and_leaves_what_is_held_out(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    texts = [TEXT, "Brock cooks."]
+    write_documents(tmp_path / "data/train.txt", texts)
+    write_documents(tmp_path / "data/held-out.txt", ["Misty sings."])
+    arguments = ["--dataset", tmp_path / "data", "--copies", 3, "--out"]
+
+    def run(out: Path) -> list[str]:
+        result = CliRunner().invoke(command, [*map(str, arguments), str(out)])
+        assert result.exit_code == 0, result.output
+        return read_documents(out / "train.txt")
+
+    written = run(tmp_path / "out")
+    assert written[:2] == texts
+    assert len(written) == 2 + 3 * 2
+    assert len({*written[0::2]}) == 4
+    assert read_documents(tmp_path / "out/held-out.txt") == ["Misty sings."]
+    assert run(tmp_path / "again") == written
