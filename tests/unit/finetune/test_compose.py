@@ -28,7 +28,7 @@ from finetune.storylines import Storyline, read_storylines
 CORPUS = Path(__file__).parents[3] / "corpus"
 BEATS = CORPUS / "beats"
 SLOTS = read_slots()
-REGIONS = sorted(SLOTS["regions"])
+REGIONS: list[str] = sorted(SLOTS["regions"])
 STORYLINES = read_storylines(CORPUS / "storylines")
 
 
