@@ -1,8 +1,13 @@
 """The documentation says what the code does, where that can be compared."""
 
 import re
+import shlex
 from pathlib import Path
 
+import click
+import pytest
+
+from server.cli import commands
 from server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -36,11 +41,20 @@ def test_every_path_that_a_document_names_is_there() -> None:
         assert not missing, f"{document.name} names what is not there: {missing}"
 
 
-def test_make_checkpoint_does_what_the_model_card_says() -> None:
-    def steps(file: str, name: str) -> list[str]:
-        text = (ROOT / file).read_text().replace("{{ name }}", name)
-        return re.findall(r"^\t?\S*python\"? -m finetune (.*)$", text, re.MULTILINE)
+def commands_in(file: Path) -> list[list[str]]:
+    """The arguments of every `pokegen` at the beginning of a line, lines that go on joined."""
+    text = re.sub(r"\\\n\s*", "", file.read_text())
+    lines = re.findall(r"^\s*pokegen (.*)$", text, re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in lines]
 
-    made = steps("Makefile", "run1")
-    assert made == steps("finetune/card.md.jinja", "run1")
-    assert made[-1] == "card checkpoint/run1"
+
+@pytest.mark.parametrize("file", ["README.md", "docs/checkpoints.md", "scripts/make-checkpoint"])
+def test_every_option_of_a_command_that_is_named_is_there(file: str) -> None:
+    named = commands_in(ROOT / file)
+    assert named
+    for name, *arguments in named:
+        command = commands.get_command(click.Context(commands), name)
+        assert command, name
+        known = {option for parameter in command.params for option in parameter.opts}
+        options = {argument.split("=")[0] for argument in arguments if argument.startswith("--")}
+        assert options <= known, f"{file}: pokegen {name} has no {options - known}"
