@@ -17,20 +17,22 @@ from server.settings import (
 from server.weights import CheckpointError, find_checkpoint, open_checkpoint
 
 # The way to a checkpoint. These commands need more packages than the service has, and are loaded when they are run.
-PIPELINE = {
-    "crawl": "Fetch episode summaries from a wiki.",
-    "prepare": "Clean raw text and split it into training and held-out texts.",
-    "recast": "Add copies of the training texts with other Pokémon, companions and towns.",
-    "compose": "Compose base text from the corpus's storylines and beats.",
-    "vocabulary": "Learn a vocabulary for a model that starts from nothing.",
-    "download": "Fetch one of OpenAI's models: 124M, 355M, 774M or 1558M.",
-    "finetune": "Fine-tune a GPT-2, or train a new one, on prepared texts.",
-    "export": "Write a checkpoint in another format.",
-    "evaluate": "Measure a checkpoint: perplexity, diversity, and what it copies.",
-    "card": "Write a checkpoint's model card.",
-    "register": "Put a checkpoint into an MLflow model registry.",
+PIPELINE = {  # name: (module, what it does)
+    "crawl": ("crawl.command", "Fetch episode summaries from a wiki."),
+    "prepare": ("prepare.command", "Clean raw text and split it into training and held-out texts."),
+    "recast": (
+        "compose.recast",
+        "Add copies of the training texts with other Pokémon, companions and towns.",
+    ),
+    "compose": ("compose.compose", "Compose base text from the corpus's storylines and beats."),
+    "vocabulary": ("vocabulary", "Learn a vocabulary for a model that starts from nothing."),
+    "download": ("download.command", "Fetch one of OpenAI's models: 124M, 355M, 774M or 1558M."),
+    "finetune": ("train.command", "Fine-tune a GPT-2, or train a new one, on prepared texts."),
+    "evaluate": ("evaluate.command", "Measure a checkpoint: perplexity, diversity, and what it copies."),
+    "export": ("publish.export", "Write a checkpoint in another format."),
+    "card": ("publish.card", "Write a checkpoint's model card."),
+    "register": ("publish.register", "Put a checkpoint into an MLflow model registry."),
 }
-MODULES = {"finetune": "finetune.train"}  # where it is not named after its command
 
 
 class Commands(click.Group):
@@ -45,7 +47,7 @@ class Commands(click.Group):
         if name not in PIPELINE:
             return super().get_command(context, name)
         try:
-            module = importlib.import_module(MODULES.get(name, f"finetune.{name}"))
+            module = importlib.import_module(f"finetune.{PIPELINE[name][0]}")
         except ModuleNotFoundError as error:
             raise click.ClickException(
                 f"pokegen {name} needs the package {error.name}, which is not installed: run `make pipeline`"
@@ -58,7 +60,8 @@ class Commands(click.Group):
         own = {
             name: self.commands[name].get_short_help_str(limit=90) for name in super().list_commands(context)
         }
-        for title, rows in (("The service", own), ("The way to a checkpoint", PIPELINE)):
+        pipeline = {name: help_line for name, (_, help_line) in PIPELINE.items()}
+        for title, rows in (("The service", own), ("The way to a checkpoint", pipeline)):
             with formatter.section(title):
                 formatter.write_dl(list(rows.items()))
 

@@ -13,7 +13,7 @@ import pytest
 import requests
 from click.testing import CliRunner, Result
 
-from finetune.crawl import command
+from finetune.crawl.command import command
 from tests.crawl.articles import NAMES, NOTICED, Episode
 from tests.crawl.front import Front, drops, fails, lags
 from tests.crawl.mediawiki import RIGHTS
@@ -100,7 +100,7 @@ class TestThirtyPages:
 def test_an_interrupted_crawl_goes_on_where_it_was(
     number: signal.Signals, wiki: Front, tmp_path: Path, episodes: list[Episode]
 ) -> None:
-    crawler = [sys.executable, "-c", "from finetune.crawl import command; command()"]
+    crawler = [sys.executable, "-c", "from finetune.crawl.command import command; command()"]
     process = subprocess.Popen(
         [*crawler, *arguments(wiki, tmp_path, delay=0.02)], stderr=subprocess.PIPE, text=True
     )

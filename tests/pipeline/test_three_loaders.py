@@ -11,7 +11,7 @@ import tensorflow as tf
 from gpt_2_simple.src import encoder, model, sample
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
-from finetune.train import TRAINERS
+from finetune.train.command import TRAINERS
 from finetune.weights import read_weights
 from server.engine import SamplingParams, create_engine
 from server.weights import HParams, open_checkpoint

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.register import register
+from finetune.publish.register import register
 from tests.cards import CARD, write_card
 from tests.service.stack import Stack, running, wait_until
 

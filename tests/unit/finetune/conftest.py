@@ -6,11 +6,12 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from finetune.corpus import read_episodes, split
-from finetune.plan import Plan
-from finetune.rows import encode
-from finetune.run import Task
-from finetune.train import TRAINERS
+from finetune.prepare.held_out import is_held_out
+from finetune.prepare.inputs import read_input
+from finetune.train.command import TRAINERS
+from finetune.train.plan import Plan
+from finetune.train.rows import encode
+from finetune.train.run import Task
 from finetune.vocabulary import learn, write
 from finetune.weights import fresh_weights
 from server.weights import HParams
@@ -30,8 +31,9 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def texts() -> tuple[list[str], list[str]]:
     """(training, held out): a few of each."""
-    training, held_out = split(read_episodes(CORPUS / "episodes"))
-    return [episode.text for episode in training[:30]], [episode.text for episode in held_out[:4]]
+    texts = [document.text for document in read_input(CORPUS / "episodes/kanto.jsonl")]
+    training = [text for text in texts if not is_held_out(text)]
+    return training[:30], [text for text in texts if is_held_out(text)][:4]
 
 
 @pytest.fixture(scope="session")

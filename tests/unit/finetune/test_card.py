@@ -13,10 +13,10 @@ from huggingface_hub import ModelCard, ModelCardData
 from markdown_it import MarkdownIt
 from safetensors.numpy import load_file
 
-from finetune.card import FIELDS, command, draw, quoted, read_fields
-from finetune.curve import Point, write_curve
 from finetune.documents import write_documents
-from finetune.evaluate import evaluate, read_evaluation
+from finetune.evaluate.command import evaluate, read_evaluation
+from finetune.publish.card import FIELDS, command, draw, quoted, read_fields
+from finetune.train.curve import Point, write_curve
 from server.weights import Checkpoint, CheckpointError, open_checkpoint
 from server.weights.card import LARGEST, Card, Sample, read_card
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.cleaning import clean
+from finetune.prepare.cleaning import clean
 from tests.checkpoints import EPISODES
 
 

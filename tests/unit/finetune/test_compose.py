@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from finetune.compose import (
+from finetune.compose.compose import (
     BEATS_SHARE,
     SLOT,
     NobodyFitsError,
@@ -22,8 +22,8 @@ from finetune.compose import (
     read_beats,
     read_slots,
 )
+from finetune.compose.storylines import Storyline, read_storylines
 from finetune.documents import read_documents
-from finetune.storylines import Storyline, read_storylines
 
 CORPUS = Path(__file__).parents[3] / "corpus"
 BEATS = CORPUS / "beats"

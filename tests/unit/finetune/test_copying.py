@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.copying import RUN, TrainingText, copying
+from finetune.evaluate.copying import RUN, TrainingText, copying
 
 EPISODE = (
     "Ash and Pikachu were in Vermilion City, where Lt. Surge's Raichu had beaten every trainer since spring."

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from finetune.curve import Point, read_curve, write_curve
+from finetune.train.curve import Point, read_curve, write_curve
 
 CURVE = [Point(2, 256, 5.9812, 3.4001), Point(4, 512, 5.5, 3.2)]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from finetune.diversity import compare, distinct, self_bleu
+from finetune.evaluate.diversity import compare, distinct, self_bleu
 
 ONE = "Ash and Pikachu were walking to Viridian City"
 TWO = "Meowth spends nine long evenings digging another pit"

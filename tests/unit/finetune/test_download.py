@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from finetune.download import FILES, command, download
-from finetune.fetch import describe, new_session, part_of
+from finetune.download.command import FILES, command, download
+from finetune.download.fetch import describe, new_session, part_of
 from server.weights import HParams, open_checkpoint
 from tests.blobs import Blobs, cut, serve, slow, status
 from tests.checkpoints import random_tensors, write_gpt2_simple
@@ -221,7 +221,7 @@ def test_a_killed_download_goes_on_where_it_was(blobs: Blobs, folder: Path) -> N
     name = f"124M/{DATA}"
     blobs.faults[name] = [slow(0.01)]
     part = part_of(folder / DATA, describe(new_session(0), f"{blobs.url}/{name}"))
-    code = "from finetune.download import command; command()"
+    code = "from finetune.download.command import command; command()"
     line = [sys.executable, "-c", code, "124M", "--url", blobs.url, "--models-dir", str(folder.parent)]
 
     process = subprocess.Popen(line)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.duplicates import near_duplicates
+from finetune.prepare.duplicates import near_duplicates
 
 STORY = "Ash and Misty walk to the lighthouse, where a Dragonite has been calling across the water since the spring."
 

@@ -14,11 +14,11 @@ from transformers import AutoModelForCausalLM
 
 from finetune import vocabulary
 from finetune.documents import write_documents
-from finetune.evaluate import command, evaluate, read_evaluation
-from finetune.export import export
-from finetune.perplexity import from_checkpoint, perplexity
-from finetune.rows import encode
-from finetune.samples import SAMPLES_FILE
+from finetune.evaluate.command import command, evaluate, read_evaluation
+from finetune.evaluate.perplexity import from_checkpoint, perplexity
+from finetune.evaluate.samples import SAMPLES_FILE
+from finetune.publish.export import export
+from finetune.train.rows import encode
 from finetune.weights import Weights, fresh_weights
 from server.engine import EngineName
 from server.weights import HParams, open_checkpoint

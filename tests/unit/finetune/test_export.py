@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from finetune.curve import read_curve
-from finetune.export import command, export, export_run
-from finetune.run import Task, read_kept, train
-from finetune.torch_trainer import new_model
-from finetune.train import new_trainer
+from finetune.publish.export import command, export, export_run
+from finetune.train.command import new_trainer
+from finetune.train.curve import read_curve
+from finetune.train.run import Task, read_kept, train
+from finetune.train.torch_trainer import new_model
 from finetune.weights import Weights, fresh_weights, read_weights
 from tests.checkpoints import write_transformers
 from tests.unit.finetune.conftest import TINY

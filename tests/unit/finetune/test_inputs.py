@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.inputs import read_input
+from finetune.prepare.inputs import read_input
 
 
 def read(

@@ -11,7 +11,7 @@ from tokenizers import ByteLevelBPETokenizer, Tokenizer
 from transformers import AutoTokenizer
 
 from finetune.documents import END_OF_TEXT, write_documents
-from finetune.rows import end_of_text
+from finetune.train.rows import end_of_text
 from finetune.vocabulary import command, learn, read
 from tests.checkpoints import learn_vocabulary, write_vocabulary
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.ngrams import NgramModel
+from finetune.evaluate.ngrams import NgramModel
 
 N_VOCAB = 4
 documents = st.lists(st.integers(1, N_VOCAB - 1), max_size=12).map(lambda tokens: [0, *tokens, 0])

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from finetune.plan import Plan
+from finetune.train.plan import Plan
 
 PLAN = Plan(steps=6, learning_rate=1.0)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from finetune.plot import NoPlotError, read_plot
+from finetune.crawl.plot import NoPlotError, read_plot
 
 
 def no_templates(wikitext: str) -> str:

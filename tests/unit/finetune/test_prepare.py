@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from finetune.corpus import read_episodes, split
 from finetune.documents import read_documents
-from finetune.held_out import is_held_out
-from finetune.prepare import command, prepare
-from finetune.selection import Rules
+from finetune.prepare.command import command, prepare
+from finetune.prepare.held_out import is_held_out
+from finetune.prepare.inputs import read_input
+from finetune.prepare.selection import Rules
 from tests.checkpoints import EPISODES
 
 
@@ -36,9 +36,11 @@ def stories(tmp_path: Path) -> Path:
 
 def test_our_own_corpus_is_kept_word_for_word_with_the_split_that_training_uses(tmp_path: Path) -> None:
     report = prepare(sorted(EPISODES.glob("*.jsonl")), tmp_path / "out", Rules())
-    train, held_out = split(read_episodes(EPISODES))
-    assert read_documents(tmp_path / "out/train.txt") == [episode.text for episode in train]
-    assert read_documents(tmp_path / "out/held-out.txt") == [episode.text for episode in held_out]
+    texts = [document.text for file in sorted(EPISODES.glob("*.jsonl")) for document in read_input(file)]
+    train = [text for text in texts if not is_held_out(text)]
+    held_out = [text for text in texts if is_held_out(text)]
+    assert read_documents(tmp_path / "out/train.txt") == train
+    assert read_documents(tmp_path / "out/held-out.txt") == held_out
     assert (len(train), len(held_out)) == (937, 103)
     assert report["dropped_documents"] == []
     assert report["changed_by_cleaning"] == 0

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from finetune.compose import read_slots
+from finetune.compose.compose import read_slots
+from finetune.compose.recast import command, recast
 from finetune.documents import read_documents, write_documents
-from finetune.recast import command, recast
 
 SLOTS = read_slots()
 TEXT = "Misty sees an Onix near Pewter City. The Onix likes Misty, and Brock gives a Squirtle to an old man."

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 from mlflow import MlflowClient
 
-from finetune.curve import Point, write_curve
-from finetune.evaluate import Evaluation, read_evaluation
-from finetune.register import command, metrics, register
+from finetune.evaluate.command import Evaluation, read_evaluation
+from finetune.publish.register import command, metrics, register
+from finetune.train.curve import Point, write_curve
 from server.weights import Checkpoint, CheckpointError, find_checkpoint, open_checkpoint
 from server.weights.registry import connect
 from tests.cards import CARD, EVALUATION, write_card

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
-from finetune.plan import IGNORED
-from finetune.rows import batches, encode, end_of_text, rows, windows
+from finetune.train.plan import IGNORED
+from finetune.train.rows import batches, encode, end_of_text, rows, windows
 
 DOCUMENTS = [[0, *([n] * length), 0] for n, length in enumerate([3, 5, 9, 30, 12, 1], start=1)]
 

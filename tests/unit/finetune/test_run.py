@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from finetune.plan import Trainer
-from finetune.rows import encode
-from finetune.run import Task, bits_per_byte, read_kept, read_progress, sampler, train
-from finetune.train import new_trainer
+from finetune.train.command import new_trainer
+from finetune.train.plan import Trainer
+from finetune.train.rows import encode
+from finetune.train.run import Task, bits_per_byte, read_kept, read_progress, sampler, train
 from finetune.vocabulary import learn
 from finetune.weights import fresh_weights
 from tests.unit.finetune.conftest import PLAN, TINY

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.storylines import Storyline, read_storylines
+from finetune.compose.storylines import Storyline, read_storylines
 
 PLOT = """# The lost ball
 mon: water, ice

@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from finetune.documents import write_documents
-from finetune.run import read_progress
-from finetune.train import command
+from finetune.train.command import command
+from finetune.train.run import read_progress
 from finetune.vocabulary import read
 from finetune.weights import read_weights
 from server.weights import HParams
@@ -100,7 +100,7 @@ def test_an_interrupt_says_how_to_go_on(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("finetune.run.Run.save", interrupt)
+    monkeypatch.setattr("finetune.train.run.Run.save", interrupt)
     result = run(*here, f"--dataset={dataset}", f"--vocabulary={vocabulary}", *SIZES)
     assert result.exit_code == 1
     assert (

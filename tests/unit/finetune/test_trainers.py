@@ -9,11 +9,11 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from finetune.gpt2_simple_trainer import Gpt2SimpleTrainer
-from finetune.plan import IGNORED, Plan, Tokens, Trainer
-from finetune.run import Task
-from finetune.torch_trainer import TorchTrainer
-from finetune.train import new_trainer
+from finetune.train.command import new_trainer
+from finetune.train.gpt2_simple_trainer import Gpt2SimpleTrainer
+from finetune.train.plan import IGNORED, Plan, Tokens, Trainer
+from finetune.train.run import Task
+from finetune.train.torch_trainer import TorchTrainer
 from finetune.weights import Weights, fresh_weights
 from server.weights import HParams
 

@@ -12,10 +12,10 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from finetune import vocabulary
-from finetune.ngrams import NgramModel
-from finetune.plan import Tokens
-from finetune.rows import encode, windows
-from finetune.run import digest
+from finetune.evaluate.ngrams import NgramModel
+from finetune.train.plan import Tokens
+from finetune.train.rows import encode, windows
+from finetune.train.run import digest
 from server.engine import EngineName, load_model
 from server.engine.kv_blocks import blocks_for
 from server.weights import Checkpoint
@@ -62,7 +62,7 @@ class Model:
 
 
 def perplexity(model: Model, texts: Sequence[str]) -> Perplexity:
-    """What `texts`, which must not all be empty, cost `model`: counted as in finetune.run.bits_per_byte."""
+    """What `texts`, which must not all be empty, cost `model`: counted as in finetune.train.run.bits_per_byte."""
     pieces = [batch[0] for batch in windows(encode(model.tokenizer, texts), model.n_ctx, batch_size=1)]
     nats = -sum(
         float(model.log_probabilities(piece).sum(dtype=np.float64))

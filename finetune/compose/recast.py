@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from finetune.compose import read_slots
+from finetune.compose.compose import read_slots
 from finetune.documents import read_documents, write_documents
 
 FOLDER = click.Path(file_okay=False, path_type=Path)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from finetune.cleaning import clean
-from finetune.duplicates import near_duplicates
-from finetune.held_out import HELD_OUT_PARTS
-from finetune.inputs import Document
+from finetune.prepare.cleaning import clean
+from finetune.prepare.duplicates import near_duplicates
+from finetune.prepare.held_out import HELD_OUT_PARTS
+from finetune.prepare.inputs import Document
 
 REASONS = ("empty", "too short", "too long", "duplicate", "near duplicate")
 
@@ -18,7 +18,7 @@ class Rules:
     """What is kept, and how it is split.
 
     min_words, max_words: lengths that are kept, in words between white space; without max_words, any
-    similarity: texts this alike are near duplicates, see `finetune.duplicates`; in (0, 1]
+    similarity: texts this alike are near duplicates, see `finetune.prepare.duplicates`; in (0, 1]
     held_out_parts: one part in this many is held out, 2 or more
     """
 

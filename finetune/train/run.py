@@ -21,9 +21,9 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from finetune import vocabulary
-from finetune.curve import Point, write_curve
-from finetune.plan import Plan, Trainer
-from finetune.rows import Source, batches, encode, end_of_text, windows
+from finetune.train.curve import Point, write_curve
+from finetune.train.plan import Plan, Trainer
+from finetune.train.rows import Source, batches, encode, end_of_text, windows
 from finetune.weights import Weights
 from server.weights import HParams
 

@@ -14,8 +14,8 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from finetune.compose.storylines import Storyline, read_storylines
 from finetune.documents import write_documents
-from finetune.storylines import Storyline, read_storylines
 
 SLOTS_FILE = Path(__file__).with_name("slots.json")
 

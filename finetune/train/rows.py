@@ -8,7 +8,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from finetune.documents import END_OF_TEXT
-from finetune.plan import IGNORED, Tokens
+from finetune.train.plan import IGNORED, Tokens
 
 Document = list[int]  # tokens, <|endoftext|> before and after
 Source = tuple[Sequence[Document], int]  # documents, and how many rows of a batch are theirs

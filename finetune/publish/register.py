@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from finetune.curve import read_curve
-from finetune.evaluate import EVALUATION_FILE, Evaluation, read_evaluation
+from finetune.evaluate.command import EVALUATION_FILE, Evaluation, read_evaluation
+from finetune.train.curve import read_curve
 from server.settings import PREFIX, Settings
 from server.weights import CheckpointError, open_checkpoint
 from server.weights.card import CARD, Card, read_card

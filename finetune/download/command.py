@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import click
 from tqdm import tqdm
 
-from finetune.fetch import describe, fetch, is_whole, new_session, part_of
+from finetune.download.fetch import describe, fetch, is_whole, new_session, part_of
 from server.weights import CheckpointError, open_checkpoint
 from server.weights.layout import tensor_shapes
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 from gpt_2_simple.src import model as gpt2_simple
 from gpt_2_simple.src.sample import top_k_logits
 
-from finetune.plan import IGNORED, Plan, Tokens
+from finetune.train.plan import IGNORED, Plan, Tokens
 from finetune.weights import Weights
 from server.weights import HParams
 from server.weights.layout import tensor_shapes
@@ -33,7 +33,7 @@ Variables = dict[str, Any]  # TensorFlow's, under the names of finetune.weights
 
 
 class Gpt2SimpleTrainer:
-    """See finetune.plan.Trainer. Its state is what TensorFlow's Saver writes.
+    """See finetune.train.plan.Trainer. Its state is what TensorFlow's Saver writes.
 
     With the same number of threads, the same steps give the same bits. Raises ValueError for a plan with an optimizer
     that is none of OPTIMIZERS, or with dropout.

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from finetune.plan import IGNORED, Plan, Tokens
+from finetune.train.plan import IGNORED, Plan, Tokens
 from finetune.weights import Weights
 from server.weights import HParams
 from server.weights.hugging_face import stored_name
@@ -83,7 +83,7 @@ def prefers_bfloat16(device: torch.device) -> bool:
 
 
 class TorchTrainer:
-    """See finetune.plan.Trainer. Its state is one file."""
+    """See finetune.train.plan.Trainer. Its state is one file."""
 
     def __init__(self, hparams: HParams, weights: Weights, end_of_text: int, plan: Plan) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

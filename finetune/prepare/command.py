@@ -11,9 +11,9 @@ from typing import Any
 import click
 
 from finetune.documents import write_documents
-from finetune.held_out import is_held_out
-from finetune.inputs import ATTRIBUTION, Document, read_input
-from finetune.selection import REASONS, Dropped, Kept, Rules, select
+from finetune.prepare.held_out import is_held_out
+from finetune.prepare.inputs import ATTRIBUTION, Document, read_input
+from finetune.prepare.selection import REASONS, Dropped, Kept, Rules, select
 
 TRAIN, HELD_OUT, REPORT, SOURCES = "train.txt", "held-out.txt", "report.json", "sources.csv"
 

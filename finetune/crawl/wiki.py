@@ -10,7 +10,7 @@ from urllib.robotparser import RobotFileParser
 
 import mwclient  # type: ignore[import-untyped]
 
-from finetune.polite import AGENT, PoliteSession, read_robots
+from finetune.crawl.polite import AGENT, PoliteSession, read_robots
 
 MAX_LAG = (
     5  # seconds that the wiki's database copies may lag behind: https://www.mediawiki.org/wiki/Manual:Maxlag

@@ -10,10 +10,10 @@ import click
 
 from finetune import vocabulary
 from finetune.documents import read_documents
-from finetune.export import DTYPES, FORMATS, export_run
-from finetune.plan import Plan, Trainer
-from finetune.rows import encode, end_of_text
-from finetune.run import Task, sampler, train
+from finetune.publish.export import DTYPES, FORMATS, export_run
+from finetune.train.plan import Plan, Trainer
+from finetune.train.rows import encode, end_of_text
+from finetune.train.run import Task, sampler, train
 from finetune.weights import fresh_weights, read_weights
 from server.weights import HParams
 
@@ -29,10 +29,10 @@ def new_trainer(task: Task) -> Trainer:
     """The trainer that the task names; the libraries of the other one are not loaded."""
     arguments = (task.hparams, task.weights, end_of_text(task.tokenizer), task.plan)
     if task.trainer == "torch":
-        from finetune.torch_trainer import TorchTrainer
+        from finetune.train.torch_trainer import TorchTrainer
 
         return TorchTrainer(*arguments)
-    from finetune.gpt2_simple_trainer import Gpt2SimpleTrainer
+    from finetune.train.gpt2_simple_trainer import Gpt2SimpleTrainer
 
     return Gpt2SimpleTrainer(*arguments)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sacrebleu.metrics.bleu import BLEU
 from tqdm import tqdm
 
-from finetune.words import count_words, split_words
+from finetune.evaluate.words import count_words, split_words
 
 
 @dataclass(frozen=True)

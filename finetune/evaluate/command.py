@@ -11,13 +11,13 @@ from typing import Any, get_args
 import click
 from pydantic import TypeAdapter
 
-from finetune.copying import RUN, Copying, copying
-from finetune.diversity import Diversity, compare
 from finetune.documents import read_documents
-from finetune.perplexity import Perplexity, from_checkpoint, from_texts, perplexity
-from finetune.run import digest, replace
-from finetune.samples import SAMPLES_FILE, Drawing, draw
-from finetune.words import count_words
+from finetune.evaluate.copying import RUN, Copying, copying
+from finetune.evaluate.diversity import Diversity, compare
+from finetune.evaluate.perplexity import Perplexity, from_checkpoint, from_texts, perplexity
+from finetune.evaluate.samples import SAMPLES_FILE, Drawing, draw
+from finetune.evaluate.words import count_words
+from finetune.train.run import digest, replace
 from server.engine import MAX_SEED, MAX_TEMPERATURE, EngineError, EngineName
 from server.settings import Settings
 from server.weights import CheckpointError, open_checkpoint

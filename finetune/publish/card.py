@@ -19,9 +19,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import Field, ValidationError
 from tqdm import tqdm
 
-from finetune.curve import read_curve
-from finetune.evaluate import Evaluation, read_evaluation
-from finetune.run import digest, replace
+from finetune.evaluate.command import Evaluation, read_evaluation
+from finetune.train.curve import read_curve
+from finetune.train.run import digest, replace
 from server.engine import MAX_SEED, EngineError, PromptTooLongError, SamplingParams, create_engine
 from server.settings import Settings
 from server.weights import Checkpoint, CheckpointError, open_checkpoint
@@ -46,7 +46,7 @@ class CardFile(CardFields):
     "--fields",
     type=click.Path(dir_okay=False, path_type=Path),
     default=FIELDS,
-    show_default="finetune/cards/pokegen.yaml",
+    show_default="finetune/publish/cards/pokegen.yaml",
     help="What a person has to say about the model, as YAML; copy the default for a model of your own.",
 )
 @click.option(

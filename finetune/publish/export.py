@@ -11,9 +11,9 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
 from finetune import vocabulary
-from finetune.curve import write_curve
-from finetune.rows import end_of_text
-from finetune.run import RUN_FILE, read_kept, read_progress
+from finetune.train.curve import write_curve
+from finetune.train.rows import end_of_text
+from finetune.train.run import RUN_FILE, read_kept, read_progress
 from finetune.weights import Weights, read_weights
 from server.weights import HParams
 from server.weights.hugging_face import stored_name

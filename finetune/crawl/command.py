@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import click
 from tqdm import tqdm
 
-from finetune.plot import NoPlotError, read_plot
-from finetune.polite import PoliteSession
-from finetune.wiki import Cache, MissingPageError, Page, UnusablePageError, Wiki
+from finetune.crawl.plot import NoPlotError, read_plot
+from finetune.crawl.polite import PoliteSession
+from finetune.crawl.wiki import Cache, MissingPageError, Page, UnusablePageError, Wiki
 
 EPISODES, SKIPPED = "episodes.jsonl", "skipped.jsonl"
 GAP = 5  # codes without a page, in a row, after which a series has ended

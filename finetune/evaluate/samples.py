@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from finetune.run import replace
+from finetune.train.run import replace
 from server.engine import EngineName, SamplingParams, create_engine
 from server.weights import Checkpoint
 

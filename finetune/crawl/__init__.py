@@ -1,0 +1,1 @@
+"""Episode summaries from a MediaWiki."""

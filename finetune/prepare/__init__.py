@@ -1,0 +1,1 @@
+"""Raw text to a data set: cleaned, without duplicates, a part held out."""

@@ -1,0 +1,1 @@
+"""A checkpoint for others: in their formats, with a model card, in a registry."""

@@ -1,0 +1,1 @@
+"""Training: a plan, a trainer, and a run that survives being killed."""
