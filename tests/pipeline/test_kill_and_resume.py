@@ -19,7 +19,7 @@ from tests.pipeline.conftest import ROOT, Given, options
 POKEGEN = [sys.executable, "-c", "from server.cli import main; main()"]
 
 SIZES = {"n_ctx": 64, "n_embd": 16, "n_head": 2, "n_layer": 1}
-PLAN = {"steps": 30, "save_every": 3, "learning_rate": 5e-3, "warmup": 3, "cooldown": 10, "batch_size": 2}
+PLAN = {"steps": 24, "save_every": 3, "learning_rate": 5e-3, "warmup": 3, "cooldown": 10, "batch_size": 2}
 
 
 class Run:
@@ -46,9 +46,8 @@ class Run:
             process.kill()
             process.wait()
 
-    def finish(self) -> None:
-        with self.started() as process:
-            assert process.wait() == 0, self._log.read_text()
+    def finish(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.wait() == 0, self._log.read_text()
 
     @property
     def saved(self) -> int:
@@ -101,13 +100,15 @@ def test_a_killed_run_ends_like_one_that_was_not(
     given: Given, tmp_path_factory: pytest.TempPathFactory, trainer: str, further_kills: int
 ) -> None:
     whole, killed = (Run(given, tmp_path_factory.mktemp(name), trainer) for name in ("whole", "killed"))
-    whole.finish()
-    chance = random.Random(1)
-    killed.kill_in_a_save()
-    for _ in range(further_kills):
-        killed.kill_after_a_while(chance)
-    assert not killed.checkpoint.exists()
-    killed.finish()
+    with whole.started() as alone:  # meanwhile
+        chance = random.Random(1)
+        killed.kill_in_a_save()
+        for _ in range(further_kills):
+            killed.kill_after_a_while(chance)
+        assert not killed.checkpoint.exists()
+        with killed.started() as last:
+            killed.finish(last)
+        whole.finish(alone)
 
     ours, theirs = contents(killed.checkpoint), contents(whole.checkpoint)
     assert {"model.safetensors", "curve.csv", "training.json"} <= ours.keys()
