@@ -17,7 +17,7 @@ from server.engine import SamplingParams, create_engine
 from server.weights import HParams, open_checkpoint
 from server.weights.layout import tensor_shapes
 from tests.checkpoints import write_gpt2_simple
-from tests.pipeline.conftest import Given, options, pokegen
+from tests.pipeline.conftest import ROOT, Given, options, pokegen
 
 PREFIXES = ["Ash and Pikachu were", "Pokémon — “quoted”", "Team Rocket have a plan:\n\n", ""]
 LENGTH = 24
@@ -67,7 +67,8 @@ def gpt2_simple(checkpoint: Path, prefix: str) -> str:
         gpt_2_simple.load_gpt2(session, checkpoint_dir=str(checkpoint.parent), run_name=checkpoint.name)
         theirs = encoder.get_encoder(str(checkpoint))
         tokens = [theirs.encoder["<|endoftext|>"], *theirs.encode(prefix)]
-        hparams = model.HParams(**asdict(HPARAMS))
+        with open_checkpoint(checkpoint) as opened:
+            hparams = model.HParams(**asdict(opened.hparams))
         context = tf.constant([tokens])
         sampling = {"length": LENGTH, "temperature": 1.0, "top_k": 1}
         output = sample.sample_sequence(hparams=hparams, context=context, batch_size=1, **sampling)
@@ -91,6 +92,13 @@ def test_all_three_say_the_same(checkpoint: Path, prefix: str) -> None:
     assert text
     assert gpt2_simple(checkpoint, prefix) == text
     assert transformers(checkpoint, prefix) == text
+
+
+def test_all_three_say_the_same_of_the_shipped_checkpoint(tmp_path: Path) -> None:
+    pokegen("export", ROOT / "checkpoint/run1", tmp_path / "run1")
+    text = our_server(tmp_path / "run1", "Pikachu is arrested for tax evasion.")
+    assert gpt2_simple(tmp_path / "run1", "Pikachu is arrested for tax evasion.") == text
+    assert transformers(tmp_path / "run1", "Pikachu is arrested for tax evasion.") == text
 
 
 def test_every_prefix_is_continued_in_its_own_way(checkpoint: Path) -> None:
