@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from finetune.train.plan import Plan, Trainer
 from finetune.train.rows import encode, end_of_text
 from finetune.train.run import Task, sampler, train
 from finetune.weights import fresh_weights, read_weights
+from server.engine import MAX_SEED
 from server.weights import HParams
 
 TRAINERS = ("torch", "gpt-2-simple")
@@ -23,6 +25,16 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 POSITIVE = click.IntRange(min=1)
 COUNT = click.IntRange(min=0)
 SHARE = click.FloatRange(0, 1, max_open=True)
+
+
+def _run_name(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
+    """One folder's name: --restore-from fresh removes that folder, and nothing above or beside it."""
+    if not re.fullmatch(r"[\w-][\w.-]{0,99}", name):
+        raise click.BadParameter(
+            f"{name!r} is no name for a folder: letters, digits, dashes, underscores and dots, 100 at most,"
+            " and no dot in front"
+        )
+    return name
 
 
 def new_trainer(task: Task) -> Trainer:
@@ -46,7 +58,9 @@ def new_trainer(task: Task) -> Trainer:
     metavar="FOLDER ROWS",
     help="Take ROWS rows of every batch from another folder's train.txt; may be repeated.",
 )
-@click.option("--run-name", default="run1", help="The checkpoint is CHECKPOINT_DIR/RUN_NAME.")
+@click.option(
+    "--run-name", default="run1", callback=_run_name, help="The checkpoint is CHECKPOINT_DIR/RUN_NAME."
+)
 @click.option("--checkpoint-dir", type=FOLDER, default=Path("checkpoint"), help="Where checkpoints go.")
 @click.option("--state-dir", type=FOLDER, default=Path("run/finetune"), help="Where runs keep their state.")
 @click.option("--trainer", type=click.Choice(TRAINERS), default="torch", help="Who trains.")
@@ -69,7 +83,7 @@ def new_trainer(task: Task) -> Trainer:
 @click.option("--accumulate-gradients", type=POSITIVE, default=1, help="Batches a step.")
 @click.option(
     "--learning-rate",
-    type=float,
+    type=click.FloatRange(min=0),
     default=1e-4,
     help="Between warm-up and cool-down; Muon wants about 20 times more.",
 )
@@ -108,7 +122,7 @@ def new_trainer(task: Task) -> Trainer:
 )
 @click.option(
     "--seed",
-    type=COUNT,
+    type=click.IntRange(0, MAX_SEED),
     default=1,
     help="The same seed gives the same checkpoint, with as many threads on the same kind of processor.",
 )

@@ -127,6 +127,17 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(
     assert not (tmp_path / "checkpoint").exists()
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "others/run1", "../run1"])
+def test_starting_over_removes_nothing_but_a_run(
+    tmp_path: Path, dataset: Path, vocabulary: Path, here: list[str], name: str
+) -> None:
+    (tmp_path / "state/others").mkdir(parents=True)
+    arguments = [f"--dataset={dataset}", f"--vocabulary={vocabulary}", *SIZES, "--restore-from=fresh"]
+    result = run(*here, *arguments, f"--run-name={name}")
+    assert f"'--run-name': {name!r} is no name for a folder" in " ".join(result.output.split())
+    assert (tmp_path / "state/others").exists()
+
+
 def test_a_missing_data_set_is_named(tmp_path: Path, vocabulary: Path, here: list[str]) -> None:
     with pytest.raises(FileNotFoundError, match=r"train\.txt is missing: make it with `pokegen prepare`"):
         run(*here, f"--dataset={tmp_path}", f"--vocabulary={vocabulary}", *SIZES)
