@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from server.engine import MAX_TEMPERATURE, EngineName
 from server.weights import Checkpoint
-from server.weights.registry import SQLITE, is_model_name
+from server.weights.registry import is_model_name, require_registry_address
 
 PREFIX = "POKEGEN_"
 SHIPPED_CHECKPOINT = Path(__file__).parent.parent / "checkpoint" / "run1"
@@ -121,13 +121,7 @@ class Settings(BaseSettings):
     @field_validator("registry")
     @classmethod
     def _is_sqlite_or_server(cls, registry: str) -> str:
-        # An address with a password in it would be shown in messages; MLflow has variables for that.
-        if not re.fullmatch(rf"{SQLITE}[^?#]+|https?://[^\s@]+", registry):
-            raise ValueError(
-                "must be sqlite:///FILE or an MLflow server's http address, without a password (MLflow reads that from"
-                " MLFLOW_TRACKING_PASSWORD)"
-            )
-        return registry
+        return require_registry_address(registry)
 
     @field_validator("engine")
     @classmethod
@@ -164,7 +158,8 @@ def load_settings() -> Settings:
         message = first["msg"].removeprefix("Value error, ")
         if not first["loc"]:  # what was found is about several variables, and names them
             raise SettingsError(message) from error
-        raise SettingsError(f"{variable(first['loc'][0])}: {message}; it is {first['input']!r}") from error
+        shown = re.sub("(?<=//)[^/]*(?=@)", "***", repr(first["input"]))  # an address may hold a password
+        raise SettingsError(f"{variable(first['loc'][0])}: {message}; it is {shown}") from error
 
 
 def variable(name: object) -> str:

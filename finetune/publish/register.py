@@ -19,7 +19,7 @@ from finetune.train.curve import read_curve
 from server.settings import PREFIX, Settings
 from server.weights import CheckpointError, open_checkpoint
 from server.weights.card import CARD, Card, read_card
-from server.weights.registry import connect, sqlite_file
+from server.weights.registry import connect, require_registry_address, sqlite_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -67,7 +67,7 @@ def command(checkpoint: Path, name: str, alias: str | None, registry: str) -> No
         if not (checkpoint / file).exists():
             click.echo(f"without {file}, which `pokegen {maker}` writes", err=True)
     try:
-        made = register(checkpoint, name, Settings(registry=registry).registry, alias)
+        made = register(checkpoint, name, registry, alias)
     except (CheckpointError, MlflowException) as error:
         raise click.ClickException(" ".join(str(error).split())) from error
     called = f"models:/{made.name}/{made.version}"
@@ -80,14 +80,18 @@ def command(checkpoint: Path, name: str, alias: str | None, registry: str) -> No
 def register(checkpoint: Path, name: str, registry: str, alias: str | None = None) -> Registered:
     """Make a version of the model `name` of the files in `checkpoint`, or find the version that has the same files.
 
-    Raises ValueError for a name or an alias that models:/NAME@ALIAS can't have, CheckpointError for what is no
-    checkpoint or has a broken card, and MlflowException.
+    Raises ValueError for a name or an alias that models:/NAME@ALIAS can't have and for what is no registry's address,
+    CheckpointError for what is no checkpoint or has a broken card, and MlflowException.
     """
     for field, value in (("--name", name), ("--alias", alias)):
         if value is not None and not NAME.fullmatch(value):
             raise ValueError(
                 f"{field} is {value!r}: letters, digits, dots, dashes and underscores, 100 at most"
             )
+    try:
+        require_registry_address(registry)
+    except ValueError as error:
+        raise ValueError(f"--registry {error}") from None
     open_checkpoint(checkpoint).close()
     card = read_card(checkpoint) if (checkpoint / CARD).exists() else None
     evaluation = read_evaluation(checkpoint) if (checkpoint / EVALUATION_FILE).exists() else None

@@ -54,6 +54,19 @@ def is_model_name(checkpoint: Path) -> bool:
     return True
 
 
+def require_registry_address(registry: str) -> str:
+    """`registry` itself. Raises ValueError, which does not repeat it, when it is none or has a password in it.
+
+    A password would be shown in messages; MLflow has variables for that.
+    """
+    if not re.fullmatch(rf"{SQLITE}[^?#]+|https?://[^\s@]+", registry):
+        raise ValueError(
+            "must be sqlite:///FILE or an MLflow server's http address, without a password (MLflow reads that from"
+            " MLFLOW_TRACKING_PASSWORD)"
+        )
+    return registry
+
+
 def sqlite_file(registry: str) -> Path | None:
     """The file of an SQLite registry, None for an MLflow server's address."""
     return Path(registry.removeprefix(SQLITE)) if registry.startswith(SQLITE) else None
@@ -143,7 +156,10 @@ def _copy(location: str, registry: str, version: str) -> Path:
     if not target.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as draft:
-            Path(download_artifacts(artifact_uri=location, dst_path=draft, tracking_uri=registry)).rename(
-                target
-            )
+            copy = Path(download_artifacts(artifact_uri=location, dst_path=draft, tracking_uri=registry))
+            try:
+                copy.rename(target)
+            except OSError:
+                if not target.is_dir():  # another process may have been quicker, with the same files
+                    raise
     return target

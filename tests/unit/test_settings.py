@@ -81,7 +81,6 @@ def test_a_misspelt_variable_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> 
         ("POKEGEN_CHECKPOINT", "models:/pokegen", "models:/NAME/VERSION or models:/NAME@ALIAS"),
         ("POKEGEN_CHECKPOINT", "models:/pokegen/latest", "models:/NAME/VERSION or models:/NAME@ALIAS"),
         ("POKEGEN_REGISTRY", "run/registry", "sqlite:///FILE"),
-        ("POKEGEN_REGISTRY", "http://user:secret@mlflow", "without a password"),
         ("POKEGEN_ENGINE", "torch", "'numpy' or 'gpt2-simple'"),
         ("POKEGEN_MAX_RUNNING", "0", "greater than or equal to 1"),
         ("POKEGEN_MAX_RUNNING", "1025", "less than or equal to 1024"),
@@ -116,6 +115,13 @@ def test_a_wrong_value_is_one_line_that_names_the_variable_its_limit_and_the_val
     assert limit in line
     assert line.endswith(f"it is {value!r}")
     assert "\n" not in line
+
+
+def test_a_password_is_refused_without_being_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POKEGEN_REGISTRY", "http://user:secret@mlflow/")
+    with pytest.raises(SettingsError, match=r"^POKEGEN_REGISTRY: .* without a password") as refused:
+        load_settings()
+    assert "secret" not in str(refused.value)
 
 
 def test_a_request_that_could_never_be_admitted_is_a_mistake_of_the_settings(

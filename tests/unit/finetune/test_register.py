@@ -192,6 +192,13 @@ def test_a_name_that_no_uri_could_have_is_refused(
         register(checkpoint, name, f"sqlite:///{tmp_path}/mlflow.db", alias)
 
 
+@pytest.mark.parametrize("registry", ["", "mlflow.db", "ftp://mlflow", "http://user:secret@mlflow/"])
+def test_what_is_no_registry_is_refused_in_one_line(registry: str, checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match=r"^--registry must be sqlite:///FILE or [^\n]*$") as refused:
+        register(checkpoint, "jokes", registry)
+    assert "secret" not in str(refused.value)
+
+
 def test_every_measured_number_is_a_metric(checkpoint: Path) -> None:
     def count(value: object) -> int:
         if isinstance(value, dict):
