@@ -200,7 +200,7 @@ def _escaped(text: str) -> str:
     """With a backslash before Markdown's marks, and before what begins a list or underlines a heading."""
     text = re.sub(r"([\\`*_\[\]<>&#|~])", r"\\\1", text)
     text = re.sub(r"(?m)^([ \t]*)(?=[-+=])", r"\1\\", text)
-    return re.sub(r"(?m)^([ \t]*\d+)(?=[.)])", r"\1\\", text)
+    return re.sub(r"(?m)^([ \t]*\d+)(?=[.)](?:\s|$))", r"\1\\", text)
 
 
 def _share(value: float | None) -> str:

@@ -80,7 +80,7 @@ def test_every_table_has_what_was_measured(carded: Path, readme: str) -> None:
         )
     assert "| episodes: held-out texts |" in readme
     assert "| its texts | " in readme
-    assert "| learning\\_rate | 0.004 |" in readme
+    assert "| learning_rate | 0.004 |" in readme
     for point in CURVE:
         assert f"| {point.step} | {point.tokens:,} | {point.training_loss:.4f} |" in readme
     assert "](curve.svg)" in readme
