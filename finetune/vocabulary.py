@@ -48,7 +48,7 @@ def learn(texts: Iterable[str], n_vocab: int) -> Tokenizer:
         show_progress=True,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return _complete(tokenizer.model)
+    return _complete(Tokenizer(tokenizer.model))
 
 
 def write(tokenizer: Tokenizer, folder: Path) -> None:
@@ -66,33 +66,35 @@ def write(tokenizer: Tokenizer, folder: Path) -> None:
         "bos_token": END_OF_TEXT,
         "eos_token": END_OF_TEXT,
         "unk_token": END_OF_TEXT,
-        "add_bos_token": True,
+        "add_bos_token": bool(tokenizer.encode("").ids),
         "add_prefix_space": False,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def read(folder: Path) -> Tokenizer:
+def read(folder: Path, *, of_documents: bool = True) -> Tokenizer:
     """The tokenizer of a checkpoint or of a folder that `write` wrote, whichever names its files have.
 
+    `of_documents`: a prompt begins with `<|endoftext|>`, as what our trainers train on does, whatever the folder says.
     Raises FileNotFoundError when there is none.
     """
     if (folder / "tokenizer.json").exists():
-        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+        return _complete(Tokenizer.from_file(str(folder / "tokenizer.json")), of_documents)
     for encoder, merges in (("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt")):
         if (folder / encoder).exists():
-            return _complete(models.BPE.from_file(str(folder / encoder), str(folder / merges)))
+            bpe = models.BPE.from_file(str(folder / encoder), str(folder / merges))
+            return _complete(Tokenizer(bpe), of_documents)
     raise FileNotFoundError(f"{folder} holds no vocabulary: make one with `pokegen vocabulary`")
 
 
-def _complete(bpe: models.BPE) -> Tokenizer:
-    """A tokenizer that treats bytes, delimiters and prompts as `write` says it."""
-    tokenizer = Tokenizer(bpe)
+def _complete(tokenizer: Tokenizer, of_documents: bool = True) -> Tokenizer:
+    """`tokenizer`, made to treat bytes, delimiters and prompts as `write` says it."""
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([END_OF_TEXT])
     # A prefix is the beginning of a document, and this is how transformers knows; add_bos_token says it to others.
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{END_OF_TEXT} $A", special_tokens=[(END_OF_TEXT, tokenizer.token_to_id(END_OF_TEXT))]
+        single=f"{END_OF_TEXT} $A" if of_documents else "$A",
+        special_tokens=[(END_OF_TEXT, tokenizer.token_to_id(END_OF_TEXT))],
     )
     return tokenizer

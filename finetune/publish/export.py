@@ -15,7 +15,7 @@ from finetune.train.curve import write_curve
 from finetune.train.rows import end_of_text
 from finetune.train.run import RUN_FILE, read_kept, read_progress
 from finetune.weights import Weights, read_weights
-from server.weights import HParams
+from server.weights import HParams, open_checkpoint
 from server.weights.hugging_face import stored_name
 
 FORMATS = ("transformers", "gpt-2-simple")
@@ -47,7 +47,10 @@ def command(source: Path, target: Path, formats: tuple[str, ...], dtype: str) ->
         export_run(source, target, formats=formats, dtype=dtype)
     else:
         hparams, weights = read_weights(source)
-        export(target, hparams, weights, vocabulary.read(source), formats=formats, dtype=dtype)
+        with open_checkpoint(source) as opened:
+            begins = opened.tokenizer.encode_prompt("Ash")[0] == opened.tokenizer.end_of_text
+        tokenizer = vocabulary.read(source, of_documents=begins)
+        export(target, hparams, weights, tokenizer, formats=formats, dtype=dtype)
 
 
 def export_run(

@@ -13,12 +13,14 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from finetune.publish.export import command, export, export_run
+from finetune.publish.export import FORMATS, command, export, export_run
 from finetune.train.command import new_trainer
 from finetune.train.curve import read_curve
 from finetune.train.run import Task, read_kept, train
 from finetune.train.torch_trainer import new_model
+from finetune.vocabulary import read, write
 from finetune.weights import Weights, fresh_weights, read_weights
+from server.weights import open_checkpoint
 from tests.checkpoints import write_transformers
 from tests.unit.finetune.conftest import TINY
 
@@ -139,6 +141,20 @@ def test_the_command_turns_one_format_into_another_and_back(tmp_path: Path) -> N
     back = AutoModelForCausalLM.from_pretrained(tmp_path / "back").state_dict()
     assert theirs.keys() == back.keys()
     assert all(torch.equal(theirs[name], back[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("begins", [True, False])
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_command_leaves_it_to_the_checkpoint_how_a_prompt_begins(
+    tmp_path: Path, name: str, begins: bool
+) -> None:
+    write_transformers(tmp_path / "theirs", TINY, seed=3)
+    if begins:
+        write(read(tmp_path / "theirs"), tmp_path / "theirs")
+    invoke(tmp_path / "theirs", tmp_path / "ours", "--format", name)
+    with open_checkpoint(tmp_path / "ours") as opened:
+        assert (opened.tokenizer.encode_prompt("Ash")[0] == 399) is begins
+    assert (AutoTokenizer.from_pretrained(tmp_path / "ours")("Ash").input_ids[0] == 399) is begins
 
 
 def test_the_command_takes_a_run_in_the_middle(run: Path, checkpoint: Path, tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from transformers import AutoTokenizer
 
 from finetune.documents import END_OF_TEXT, write_documents
 from finetune.train.rows import end_of_text
-from finetune.vocabulary import command, learn, read
-from tests.checkpoints import learn_vocabulary, write_vocabulary
+from finetune.vocabulary import command, learn, read, write
+from tests.checkpoints import learn_vocabulary, write_transformers, write_vocabulary
+from tests.unit.finetune.conftest import TINY
 
 SMALL = learn(["Ash and Pikachu walk on. Pikachu runs."], 300)
 
@@ -42,6 +43,13 @@ def test_the_files_of_both_kinds_hold_the_same_vocabulary(vocabulary: Path) -> N
     assert pair.encode(text).ids == ours
     # transformers begins the document, as training did.
     assert AutoTokenizer.from_pretrained(vocabulary)(text).input_ids == [399, *ours]
+
+
+def test_what_is_trained_on_begins_a_document_whatever_the_checkpoint_had(tmp_path: Path) -> None:
+    write_transformers(tmp_path / "theirs", TINY, seed=1)
+    assert 399 not in AutoTokenizer.from_pretrained(tmp_path / "theirs")("Ash").input_ids
+    write(read(tmp_path / "theirs"), tmp_path / "ours")
+    assert AutoTokenizer.from_pretrained(tmp_path / "ours")("Ash").input_ids[0] == 399
 
 
 def test_too_small_a_size_is_refused() -> None:
