@@ -1,1 +1,1 @@
-"""From the corpus to a checkpoint: compose base text, make a vocabulary, train, export, write the card."""
+"""From a wiki, or from nothing, to a checkpoint: a command a folder; `server.cli.PIPELINE` lists them."""

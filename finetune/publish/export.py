@@ -20,6 +20,7 @@ from server.weights.hugging_face import stored_name
 
 FORMATS = ("transformers", "gpt-2-simple")
 DTYPES = ("float32", "float16")
+SAFETENSORS = "model.safetensors"
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -43,6 +44,8 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.argument("target", type=FOLDER)
 def command(source: Path, target: Path, formats: tuple[str, ...], dtype: str) -> None:
     """Write SOURCE, a checkpoint of whatever format or the state of a run, as the directory TARGET."""
+    if source.resolve() == target.resolve():
+        raise click.BadParameter(f"{target} is SOURCE: name another directory", param_hint="TARGET")
     if (source / RUN_FILE).exists():
         export_run(source, target, formats=formats, dtype=dtype)
     else:
@@ -89,7 +92,8 @@ def export(
 
     `transformers`: config.json, generation_config.json and model.safetensors (in `dtype`; the configuration has it
     loaded as float32). `gpt-2-simple`: model-STEP.index and .data, checkpoint and counter, always float32, written by
-    TensorFlow. The head is the token embedding, and no format stores it a second time.
+    TensorFlow. The head is the token embedding, and no format stores it a second time. Weights that the directory had
+    in another format are removed: whoever prefers that format would go on with them.
     """
     checkpoint.mkdir(parents=True, exist_ok=True)
     vocabulary.write(tokenizer, checkpoint)
@@ -99,8 +103,13 @@ def export(
     )
     if "transformers" in formats:
         _write_transformers(checkpoint, hparams, weights, end_of_text(tokenizer), dtype)
+    else:
+        (checkpoint / SAFETENSORS).unlink(missing_ok=True)
     if "gpt-2-simple" in formats:
         _write_gpt2_simple(checkpoint, weights, step)
+    else:
+        (checkpoint / "checkpoint").unlink(missing_ok=True)  # without it, the others are no checkpoint
+        _remove_bundles(checkpoint)
 
 
 def _write_transformers(
@@ -128,10 +137,10 @@ def _write_transformers(
         f"transformer.{stored_name(name)}": np.ascontiguousarray(value, dtype)
         for name, value in weights.items()
     }
-    draft = checkpoint / "model.safetensors.part"
+    draft = checkpoint / f"{SAFETENSORS}.part"
     save_file(tensors, draft, metadata={"format": "pt"})
     draft.chmod(0o644)  # safetensors gives the file to its owner alone, and a server may be another user
-    draft.replace(checkpoint / "model.safetensors")
+    draft.replace(checkpoint / SAFETENSORS)
 
 
 def _write_gpt2_simple(checkpoint: Path, weights: Weights, step: int) -> None:
@@ -155,9 +164,14 @@ def _write_gpt2_simple(checkpoint: Path, weights: Weights, step: int) -> None:
     newest = f'model_checkpoint_path: "{prefix}"\nall_model_checkpoint_paths: "{prefix}"\n'
     (checkpoint / "checkpoint").write_text(newest)
     (checkpoint / "counter").write_text(f"{step}\n")
-    for other in [*checkpoint.glob("model-*.index"), *checkpoint.glob("model-*.data-*")]:
-        if other.name.split(".")[0] != prefix:
-            other.unlink()
+    _remove_bundles(checkpoint, but=prefix)
+
+
+def _remove_bundles(checkpoint: Path, but: str | None = None) -> None:
+    """The files of every TensorFlow checkpoint that an export wrote, but those with this prefix."""
+    for file in [*checkpoint.glob("model-*.index"), *checkpoint.glob("model-*.data-*")]:
+        if file.name.split(".")[0] != but:
+            file.unlink()
 
 
 def _as_variable(name: str, value: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -117,6 +117,27 @@ def test_one_format_alone_is_a_checkpoint_too(
     assert_equal(read, weights)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_earlier_weights_in_the_other_format_are_not_left_to_be_served(
+    tokenizer: Tokenizer, tmp_path: Path, name: str
+) -> None:
+    export(tmp_path, TINY, fresh_weights(TINY, seed=1), tokenizer, step=5)
+    export(tmp_path, TINY, fresh_weights(TINY, seed=2), tokenizer, formats=(name,), step=6)
+    assert_equal(read_weights(tmp_path)[1], fresh_weights(TINY, seed=2))
+    weights = {"model.safetensors", "checkpoint", "model-6.index"} & {
+        file.name for file in tmp_path.iterdir()
+    }
+    assert weights == ({"model.safetensors"} if name == "transformers" else {"checkpoint", "model-6.index"})
+    assert not list(tmp_path.glob("model-5.*"))
+
+
+def test_a_checkpoint_is_not_written_over_itself(tmp_path: Path) -> None:
+    write_transformers(tmp_path, TINY, seed=3)
+    result = CliRunner().invoke(command, [str(tmp_path), f"{tmp_path}/."])
+    assert result.exit_code == 2
+    assert "is SOURCE: name another directory" in " ".join(result.output.split())
+
+
 def test_an_earlier_export_leaves_nothing_behind(tokenizer: Tokenizer, tmp_path: Path) -> None:
     """But what is another's: transformers numbers its files in a way that looks much the same."""
     (tmp_path / "model-00001-of-00002.safetensors").touch()
