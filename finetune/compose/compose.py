@@ -45,6 +45,8 @@ Cast = dict[str, str]
 @click.option("--out", type=FOLDER, required=True, help="The folder to write train.txt into.")
 def command(corpus: Path, count: int, seed: int, out: Path) -> None:
     """Compose base text from the corpus's storylines and beats."""
+    if (out / "held-out.txt").exists():
+        raise click.BadParameter(f"{out} is a prepared data set: name another folder", param_hint="--out")
     out.mkdir(parents=True, exist_ok=True)
     episodes = compose(corpus, seed, count)
     write_documents(out / "train.txt", tqdm(episodes, total=count, unit="episode", desc="composing"))

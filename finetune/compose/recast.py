@@ -30,6 +30,8 @@ _SHE = {"Misty", "May", "Dawn", "Iris", "Serena", "Bonnie", "Lana", "Lillie", "M
 )
 def command(dataset: Path, copies: int, seed: int, out: Path) -> None:
     """Add to every training text copies of it with other Pokémon, companions and towns."""
+    if out.resolve() == dataset.resolve():
+        raise click.BadParameter(f"{out} is --dataset: name another folder", param_hint="--out")
     texts = read_documents(dataset / "train.txt")
     held_out = read_documents(dataset / "held-out.txt")
     out.mkdir(parents=True, exist_ok=True)
@@ -64,7 +66,10 @@ def _name() -> re.Pattern[str]:
 
 
 def recast(text: str, chance: random.Random) -> str:
-    """`text` with every known name replaced by one of its kind (type, pronouns), no two by the same."""
+    """`text` with every known name replaced by one of its kind (type, pronouns).
+
+    No two are replaced by the same one while there are others.
+    """
     kinds = _kinds()
     cast: dict[str, str] = {}
 

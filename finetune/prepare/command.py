@@ -62,7 +62,9 @@ def command(inputs: tuple[Path, ...], out: Path, column: str | None, lines: bool
     try:
         report = prepare(list(inputs), out, Rules(**rules), column=column, lines=lines)
     except KeyboardInterrupt:
-        raise click.ClickException(f"interrupted: {out} is as it was; the same command begins anew") from None
+        raise click.ClickException(
+            f"interrupted, and {out} may be incomplete: the same command begins anew"
+        ) from None
     click.echo(table(report))
     click.echo(f"{out}: {_described(report, 'train')} to train on, {_described(report, 'held_out')} held out")
 

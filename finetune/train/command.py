@@ -217,6 +217,11 @@ def new_task(dataset: Path, mix: tuple[tuple[Path, int], ...], trainer: str, cho
         weights = fresh_weights(hparams, plan.seed)
     else:
         model = choices["model_dir"] / choices["model_name"]
+        if not model.is_dir():
+            raise FileNotFoundError(
+                f"{model} is missing: fetch OpenAI's models with `pokegen download`, or name a checkpoint with"
+                " --model-dir and --model-name"
+            )
         tokenizer = vocabulary.read(model)
         hparams, weights = read_weights(model)
     sources = [(dataset, own_rows), *mix]

@@ -143,6 +143,13 @@ def test_the_command_writes_documents(tmp_path: Path, episodes: list[str]) -> No
     assert read_documents(tmp_path / "base/train.txt") == episodes[:10]
 
 
+def test_a_prepared_data_set_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "held-out.txt").touch()
+    result = CliRunner().invoke(command, ["--corpus", str(CORPUS), "--count=1", "--out", str(tmp_path)])
+    assert "is a prepared data set: name another folder" in " ".join(result.output.split())
+    assert not (tmp_path / "train.txt").exists()
+
+
 def test_a_folder_without_beats_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         FileNotFoundError, match=r"no REGION\.json in .*: name the folder that holds the beats"

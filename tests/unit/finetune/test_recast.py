@@ -74,3 +74,6 @@ def test_the_command_adds_copies_and_leaves_what_is_held_out(tmp_path: Path) -> 
     assert len({*written[0::2]}) == 4
     assert read_documents(tmp_path / "out/held-out.txt") == ["Misty sings."]
     assert run(tmp_path / "again") == written
+    result = CliRunner().invoke(command, [*map(str, arguments), str(tmp_path / "data")])
+    assert "is --dataset: name another folder" in " ".join(result.output.split())
+    assert read_documents(tmp_path / "data/train.txt") == texts

@@ -138,6 +138,11 @@ def test_starting_over_removes_nothing_but_a_run(
     assert (tmp_path / "state/others").exists()
 
 
+def test_a_missing_checkpoint_is_named(dataset: Path, here: list[str], tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"models/124M is missing: fetch .* with `pokegen download`"):
+        run(*here, f"--dataset={dataset}", f"--model-dir={tmp_path}/models")
+
+
 def test_a_missing_data_set_is_named(tmp_path: Path, vocabulary: Path, here: list[str]) -> None:
     with pytest.raises(FileNotFoundError, match=r"train\.txt is missing: make it with `pokegen prepare`"):
         run(*here, f"--dataset={tmp_path}", f"--vocabulary={vocabulary}", *SIZES)
