@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from finetune.files import whole
+
 START_OF_TEXT = "<|startoftext|>"
 END_OF_TEXT = "<|endoftext|>"
 
@@ -12,15 +14,13 @@ _DOCUMENT = re.compile(re.escape(START_OF_TEXT) + "(.*?)" + re.escape(END_OF_TEX
 
 def write_documents(file: Path, texts: Iterable[str]) -> None:
     """Write `file` whole or not at all. Raises ValueError for a text that holds a delimiter."""
-    draft = file.with_name(file.name + ".part")
-    with draft.open("w", encoding="utf-8", newline="") as out:
+    with whole(file) as out:
         for text in texts:
             if START_OF_TEXT in text or END_OF_TEXT in text:
                 raise ValueError(
                     f"{text[:60]!r} holds a delimiter of documents: remove it with `pokegen prepare`"
                 )
             out.write(f"{START_OF_TEXT}{text}{END_OF_TEXT}\n")
-    draft.replace(file)
 
 
 def read_documents(file: Path) -> list[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
+from finetune.console import FOLDER
 from finetune.documents import END_OF_TEXT, read_documents
-
-FOLDER = click.Path(file_okay=False, path_type=Path)
+from finetune.files import replace
 
 
 @click.command(context_settings={"show_default": True})
@@ -57,10 +57,10 @@ def write(tokenizer: Tokenizer, folder: Path) -> None:
     model = json.loads(tokenizer.to_str())["model"]
     ids = tokenizer.get_vocab(with_added_tokens=True)
     encoder = dict(sorted(ids.items(), key=lambda item: item[1]))
-    (folder / "encoder.json").write_text(json.dumps(encoder), encoding="utf-8")
+    replace(folder / "encoder.json", json.dumps(encoder))
     merges = "".join(f"{left} {right}\n" for left, right in model["merges"])
-    (folder / "vocab.bpe").write_text("#version: 0.2\n" + merges, encoding="utf-8")
-    tokenizer.save(str(folder / "tokenizer.json"))
+    replace(folder / "vocab.bpe", "#version: 0.2\n" + merges)
+    replace(folder / "tokenizer.json", tokenizer.to_str(pretty=True))
     config = {
         "tokenizer_class": "GPT2Tokenizer",
         "bos_token": END_OF_TEXT,
@@ -69,7 +69,7 @@ def write(tokenizer: Tokenizer, folder: Path) -> None:
         "add_bos_token": bool(tokenizer.encode("").ids),
         "add_prefix_space": False,
     }
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    replace(folder / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
 
 
 def read(folder: Path, *, of_documents: bool = True) -> Tokenizer:

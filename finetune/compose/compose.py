@@ -15,6 +15,7 @@ import click
 from tqdm import tqdm
 
 from finetune.compose.storylines import Storyline, read_storylines
+from finetune.console import FOLDER
 from finetune.documents import write_documents
 
 SLOTS_FILE = Path(__file__).with_name("slots.json")
@@ -32,7 +33,6 @@ PRONOUNS = {"she": ("she", "her", "her"), "he": ("he", "him", "his")}
 TEAM_ROCKET_SHARE = 0.5
 BEATS_SHARE = 0.15
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
 
 Beats = dict[str, list[str]]
 Cast = dict[str, str]

@@ -11,9 +11,8 @@ from pathlib import Path
 import click
 
 from finetune.compose.compose import read_slots
+from finetune.console import FOLDER
 from finetune.documents import read_documents, write_documents
-
-FOLDER = click.Path(file_okay=False, path_type=Path)
 
 # Companions change places only with those whom the same pronouns suit.
 _SHE = {"Misty", "May", "Dawn", "Iris", "Serena", "Bonnie", "Lana", "Lillie", "Mallow", "Chloe"}

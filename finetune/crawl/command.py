@@ -14,9 +14,11 @@ from urllib.parse import urlsplit
 import click
 from tqdm import tqdm
 
+from finetune.console import FOLDER
 from finetune.crawl.plot import NoPlotError, read_plot
 from finetune.crawl.polite import PoliteSession
 from finetune.crawl.wiki import Cache, MissingPageError, Page, UnusablePageError, Wiki
+from finetune.files import whole
 
 EPISODES, SKIPPED = "episodes.jsonl", "skipped.jsonl"
 GAP = 5  # codes without a page, in a row, after which a series has ended
@@ -79,7 +81,7 @@ def _contact(_context: click.Context, _parameter: click.Parameter, contact: str)
 
 
 @click.command("crawl", context_settings={"show_default": True})
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to write to.")
+@click.option("--out", required=True, type=FOLDER, help="The folder to write to.")
 @click.option(
     "--contact",
     required=True,
@@ -219,8 +221,6 @@ def _episode(page: Page, wiki: Wiki, cache: Cache, sections: Sequence[str]) -> E
 def write_lines(file: Path, rows: Iterable[Episode | Skipped]) -> None:
     """Write a JSON object a line; the file is written whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(file.name + ".part")
-    with draft.open("w", encoding="utf-8") as out:
+    with whole(file) as out:
         for row in rows:
             out.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
-    draft.replace(file)

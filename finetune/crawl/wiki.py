@@ -11,6 +11,7 @@ from urllib.robotparser import RobotFileParser
 import mwclient  # type: ignore[import-untyped]
 
 from finetune.crawl.polite import AGENT, PoliteSession, read_robots
+from finetune.files import replace
 
 MAX_LAG = (
     5  # seconds that the wiki's database copies may lag behind: https://www.mediawiki.org/wiki/Manual:Maxlag
@@ -170,10 +171,7 @@ class Cache:
     def save(self, page: Page) -> None:
         """Keep the page as it is now."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        file = self._file(page.code)
-        draft = file.with_name(file.name + ".part")
-        draft.write_text(json.dumps(asdict(page), ensure_ascii=False, indent=1), encoding="utf-8")
-        draft.replace(file)
+        replace(self._file(page.code), json.dumps(asdict(page), ensure_ascii=False, indent=1))
 
     def count(self) -> int:
         """How many pages are kept."""

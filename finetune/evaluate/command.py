@@ -11,20 +11,20 @@ from typing import Any, get_args
 import click
 from pydantic import TypeAdapter
 
+from finetune.console import FOLDER, aligned
 from finetune.documents import read_documents
 from finetune.evaluate.copying import RUN, Copying, copying
 from finetune.evaluate.diversity import Diversity, compare
 from finetune.evaluate.perplexity import Perplexity, from_checkpoint, from_texts, perplexity
 from finetune.evaluate.samples import SAMPLES_FILE, Drawing, draw
 from finetune.evaluate.words import count_words
-from finetune.train.run import digest, replace
+from finetune.files import digest, replace
 from server.engine import MAX_SEED, MAX_TEMPERATURE, EngineError, EngineName
 from server.settings import Settings
 from server.weights import CheckpointError, open_checkpoint
 
 EVALUATION_FILE = "evaluation.json"
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
 SERVICE = Settings.model_fields  # for its defaults: samples are to be what readers get
 
 
@@ -254,15 +254,8 @@ def tables(evaluation: Evaluation) -> str:
                 f"{each.held_out_longest_run_max} words",
             ),
         ]
-    return "\n\n".join(_aligned(rows) for rows in (costs, diversity, copied))
+    return "\n\n".join(aligned(rows) for rows in (costs, diversity, copied))
 
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]) for first, *rest in rows
-    )

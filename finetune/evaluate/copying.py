@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from finetune.evaluate.words import split_words
-from finetune.train.run import digest
+from finetune.files import digest
 
 RUN = 12  # words that two authors hardly ever put in the same order by chance
 

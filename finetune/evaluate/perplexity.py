@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from finetune import vocabulary
 from finetune.evaluate.ngrams import NgramModel
+from finetune.files import digest
 from finetune.train.plan import Tokens
 from finetune.train.rows import encode, windows
-from finetune.train.run import digest
 from server.engine import EngineName, load_model
 from server.engine.kv_blocks import blocks_for
 from server.weights import Checkpoint

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from finetune.train.run import replace
+from finetune.files import replace
 from server.engine import EngineName, SamplingParams, create_engine
 from server.weights import Checkpoint
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import click
 
+from finetune.console import FOLDER, aligned
 from finetune.documents import write_documents
+from finetune.files import replace, whole
 from finetune.prepare.held_out import is_held_out
 from finetune.prepare.inputs import ATTRIBUTION, Document, read_input
 from finetune.prepare.selection import REASONS, Dropped, Kept, Rules, select
@@ -24,9 +26,7 @@ Report = dict[str, Any]  # report.json
 @click.argument(
     "inputs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="The folder to write the data set to."
-)
+@click.option("--out", required=True, type=FOLDER, help="The folder to write the data set to.")
 @click.option("--column", help="The column of a .csv that holds the text; needed if it has several.")
 @click.option("--lines", is_flag=True, help="Every line of a .txt is a document, unless it has delimiters.")
 @click.option(
@@ -80,16 +80,7 @@ def table(report: Report) -> str:
     for entry in [*report["inputs"], {**report, "file": "all"}]:
         numbers = [entry["read"], entry["kept"], *(entry["dropped"][reason] for reason in REASONS)]
         rows.append([entry["file"], *(f"{number:,}" for number in numbers)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            [
-                first.ljust(widths[0]),
-                *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)),
-            ]
-        )
-        for first, *rest in rows
-    )
+    return aligned(rows)
 
 
 def prepare(
@@ -117,7 +108,7 @@ def prepare(
     # A run that ends in the middle must leave neither halves of two splits nor a folder that it would not know again.
     for name in (TRAIN, HELD_OUT, SOURCES):
         (out / name).unlink(missing_ok=True)
-    _write_text(out / REPORT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    replace(out / REPORT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     _write_sources(out / SOURCES, {"train": train, "held-out": held_out})
     write_documents(out / HELD_OUT, (k.text for k in held_out))
     write_documents(out / TRAIN, (k.text for k in train))
@@ -205,13 +196,5 @@ def _write_sources(file: Path, sides: dict[str, list[Kept]]) -> None:
     ]
     if not rows:
         return
-    draft = file.with_name(file.name + ".part")
-    with draft.open("w", encoding="utf-8", newline="") as out:
+    with whole(file) as out:
         csv.writer(out, lineterminator="\n").writerows([["side", "number", *ATTRIBUTION], *rows])
-    draft.replace(file)
-
-
-def _write_text(file: Path, text: str) -> None:
-    draft = file.with_name(file.name + ".part")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(file)

@@ -19,9 +19,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import Field, ValidationError
 from tqdm import tqdm
 
+from finetune.console import FOLDER
 from finetune.evaluate.command import Evaluation, read_evaluation
+from finetune.files import digest, replace
 from finetune.train.curve import read_curve
-from finetune.train.run import digest, replace
 from server.engine import MAX_SEED, EngineError, PromptTooLongError, SamplingParams, create_engine
 from server.settings import Settings
 from server.weights import Checkpoint, CheckpointError, open_checkpoint
@@ -31,8 +32,6 @@ from server.weights.layout import tensor_shapes
 FIELDS = Path(__file__).parent / "cards" / "pokegen.yaml"
 SERVICE = Settings.model_fields  # for its defaults: samples are to be what readers get
 ROWS_OF_A_CURVE = 12
-
-FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 class CardFile(CardFields):

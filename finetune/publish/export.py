@@ -11,6 +11,8 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
 from finetune import vocabulary
+from finetune.console import FOLDER
+from finetune.files import replace
 from finetune.train.curve import write_curve
 from finetune.train.rows import end_of_text
 from finetune.train.run import RUN_FILE, read_kept, read_progress
@@ -21,8 +23,6 @@ from server.weights.hugging_face import stored_name
 FORMATS = ("transformers", "gpt-2-simple")
 DTYPES = ("float32", "float16")
 SAFETENSORS = "model.safetensors"
-
-FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command(context_settings={"show_default": True})
@@ -181,4 +181,4 @@ def _as_variable(name: str, value: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def write_json(file: Path, value: object) -> None:
     """Indented, for people to read."""
-    file.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    replace(file, json.dumps(value, indent=2) + "\n")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from finetune.console import FOLDER
 from finetune.evaluate.command import EVALUATION_FILE, Evaluation, read_evaluation
 from finetune.train.curve import read_curve
 from server.settings import PREFIX, Settings
@@ -29,8 +30,6 @@ ARTIFACTS = "checkpoint"  # the folder's name among a run's artifacts
 TRAINING = "training.json"
 CURVE_TABLE = "curve.csv"
 MOST_METRICS = 1000  # that MLflow takes at once
-
-FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @dataclass(frozen=True)

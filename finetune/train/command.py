@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from finetune import vocabulary
+from finetune.console import FOLDER
 from finetune.documents import read_documents
 from finetune.publish.export import DTYPES, FORMATS, export_run
 from finetune.train.plan import Plan, Trainer
@@ -21,7 +22,6 @@ from server.weights import HParams
 
 TRAINERS = ("torch", "gpt-2-simple")
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
 POSITIVE = click.IntRange(min=1)
 COUNT = click.IntRange(min=0)
 SHARE = click.FloatRange(0, 1, max_open=True)

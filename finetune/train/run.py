@@ -6,13 +6,12 @@ is replaced last and whole; `curve.csv` and `curve.svg`; and `samples/`.
 
 import array
 import dataclasses
-import hashlib
 import itertools
 import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from finetune import vocabulary
+from finetune.files import digest, replace
 from finetune.train.curve import Point, write_curve
 from finetune.train.plan import Plan, Trainer
 from finetune.train.rows import Source, batches, encode, end_of_text, windows
@@ -245,18 +245,3 @@ def write_sample(folder: Path, step: int, text: str) -> None:
     """As `samples/step-N.txt`."""
     (folder / "samples").mkdir(exist_ok=True)
     (folder / "samples" / f"step-{step}.txt").write_text(text + "\n", encoding="utf-8")
-
-
-def digest(parts: Iterable[bytes]) -> str:
-    """A short hash of the parts and of where each ends."""
-    sha256 = hashlib.sha256()
-    for part in parts:
-        sha256.update(len(part).to_bytes(8) + part)
-    return sha256.hexdigest()[:12]
-
-
-def replace(file: Path, text: str) -> None:
-    """Write beside `file` and move it there, so that a kill leaves the old or the new one, whole."""
-    draft = file.with_name(file.name + ".part")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(file)
