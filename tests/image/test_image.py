@@ -23,6 +23,14 @@ def get(url: str) -> requests.Response:
         return session.get(url, timeout=60)
 
 
+def answers(url: str) -> bool:
+    """Whether nginx is there and passes requests on: `compose up` returns before that."""
+    try:
+        return get(f"{url}/readyz").status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
 def assert_episode(url: str) -> None:
     first, second = get(url + EPISODE), get(url + EPISODE)
     assert first.status_code == 200
@@ -91,14 +99,13 @@ def test_compose_starts_the_service(images: None) -> None:
     try:
         run("up", "--detach", "--no-build")
         url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: answers(url), within=60, what="nginx to start")
         assert_episode(url)
         assert '<form action="/generate"' in get(f"{url}/").text
         assert get(f"{url}/none").json()["status"] == 404
         run(
             "up", "--detach", "--no-build", "--no-deps", "--force-recreate", "server"
         )  # with another address, maybe
-        wait_until(
-            lambda: get(f"{url}/readyz").status_code == 200, within=60, what="nginx to find the server"
-        )
+        wait_until(lambda: answers(url), within=60, what="nginx to find the server")
     finally:
         run("down", "--volumes", "--timeout", "10")
