@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from finetune.console import FOLDER, aligned
 from finetune.documents import read_documents
@@ -210,7 +210,12 @@ def read_evaluation(checkpoint: Path) -> Evaluation:
         raise FileNotFoundError(
             f"{file} is missing: make it with `pokegen evaluate {checkpoint} --dataset FOLDER`"
         )
-    return TypeAdapter(Evaluation).validate_json(file.read_bytes())
+    try:
+        return TypeAdapter(Evaluation).validate_json(file.read_bytes())
+    except ValidationError as error:
+        found = error.errors(include_url=False)[0]
+        where = ".".join(map(str, found["loc"])) or "the file"
+        raise ValueError(f"{file}: {where}: {found['msg']}; run `pokegen evaluate` again") from error
 
 
 def tables(evaluation: Evaluation) -> str:

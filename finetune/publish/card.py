@@ -4,7 +4,6 @@ README.md is in the ecosystem's format (source: "Model Cards" in Hugging Face's 
 "Model Cards for Model Reporting", 2019); card.json is the same content for programs, and what our server shows.
 """
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from tqdm import tqdm
 from finetune.console import FOLDER
 from finetune.evaluate.command import Evaluation, read_evaluation
 from finetune.files import digest, replace
+from finetune.publish.export import read_training
 from finetune.train.curve import read_curve
 from server.engine import MAX_SEED, EngineError, PromptTooLongError, SamplingParams, create_engine
 from server.settings import Settings
@@ -95,7 +95,7 @@ def write_card(checkpoint: Path, fields: CardFile, seed: int) -> Card:
             name=opened.name,
             parameters=sum(math.prod(shape) for shape in tensor_shapes(opened.hparams).values()),
             hparams=asdict(opened.hparams),
-            training=_read_training(checkpoint),
+            training=read_training(checkpoint),
             curve=_read_curve(checkpoint),
             evaluation=asdict(evaluation),
             samples=draw(opened, fields.prefixes, seed),
@@ -209,13 +209,6 @@ def _share(value: float | None) -> str:
 def _thinned(curve: list[CurvePoint]) -> list[CurvePoint]:
     """At most about ROWS_OF_A_CURVE points, evenly spaced, the last among them."""
     return curve[::-1][:: -(-len(curve) // ROWS_OF_A_CURVE) or 1][::-1]
-
-
-def _read_training(checkpoint: Path) -> dict[str, Any]:
-    """Empty for a checkpoint that others trained."""
-    file = checkpoint / "training.json"
-    training: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return training
 
 
 def _read_curve(checkpoint: Path) -> list[CurvePoint]:

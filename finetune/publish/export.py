@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -23,6 +24,7 @@ from server.weights.hugging_face import stored_name
 FORMATS = ("transformers", "gpt-2-simple")
 DTYPES = ("float32", "float16")
 SAFETENSORS = "model.safetensors"
+TRAINING = "training.json"
 
 
 @click.command(context_settings={"show_default": True})
@@ -74,7 +76,7 @@ def export_run(
         dtype=dtype,
         step=progress.kept_step,
     )
-    write_json(checkpoint / "training.json", progress.description | {"kept step": progress.kept_step})
+    write_json(checkpoint / TRAINING, progress.description | {"kept step": progress.kept_step})
     write_curve(checkpoint, progress.curve)
 
 
@@ -177,6 +179,19 @@ def _remove_bundles(checkpoint: Path, but: str | None = None) -> None:
 def _as_variable(name: str, value: NDArray[np.float32]) -> NDArray[np.float32]:
     """GPT-2's matrices are convolutions of width 1: [1, inputs, outputs]."""
     return value[np.newaxis] if name.endswith("/w") else value
+
+
+def read_training(checkpoint: Path) -> dict[str, Any]:
+    """What `export_run` wrote into training.json; empty for a checkpoint that others trained.
+
+    Raises ValueError when it is no JSON.
+    """
+    file = checkpoint / TRAINING
+    try:
+        training: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except ValueError as error:
+        raise ValueError(f"{file} is not JSON ({error}): write it again with `pokegen finetune`") from error
+    return training
 
 
 def write_json(file: Path, value: object) -> None:

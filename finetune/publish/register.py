@@ -4,7 +4,6 @@ The service starts from it by name: POKEGEN_CHECKPOINT=models:/pokegen/3.
 """
 
 import hashlib
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import click
 
 from finetune.console import FOLDER
 from finetune.evaluate.command import EVALUATION_FILE, Evaluation, read_evaluation
+from finetune.publish.export import TRAINING, read_training
 from finetune.train.curve import read_curve
 from server.settings import PREFIX, Settings
 from server.weights import CheckpointError, open_checkpoint
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 ARTIFACTS = "checkpoint"  # the folder's name among a run's artifacts
-TRAINING = "training.json"
 CURVE_TABLE = "curve.csv"
 MOST_METRICS = 1000  # that MLflow takes at once
 
@@ -128,7 +127,7 @@ def _make(
 
     run = client.create_run(_experiment(client, name, folder), run_name=checkpoint.resolve().name).info
     try:
-        choices = [Param(key, str(value)) for key, value in _training(checkpoint).items()]
+        choices = [Param(key, str(value)) for key, value in read_training(checkpoint).items()]
         client.log_batch(run.run_id, params=choices)
         measured = [*_curve(checkpoint), *(metrics(evaluation) if evaluation else [])]
         now = int(time.time() * 1000)
@@ -208,12 +207,6 @@ def _curve(checkpoint: Path) -> Iterator[tuple[int, str, float]]:
         for point in read_curve(checkpoint):
             yield point.step, "training_loss", point.training_loss
             yield point.step, "held_out_bits_per_byte", point.held_out_bits_per_byte
-
-
-def _training(checkpoint: Path) -> dict[str, Any]:
-    file = checkpoint / TRAINING
-    training: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return training
 
 
 def _metric_name(name: str) -> str:

@@ -28,7 +28,7 @@ def test_help_lists_every_command_and_loads_none_of_the_pipeline() -> None:
 
 
 @pytest.mark.parametrize("name", PIPELINE)
-def test_a_commands_own_help_begins_as_the_list_promises(name: str) -> None:
+def test_every_command_has_a_help_of_its_own(name: str) -> None:
     result = CliRunner().invoke(commands, [name, "--help"])
     assert result.exit_code == 0, result.output
     assert f"Usage: pokegen {name}" in result.output.replace("commands", "pokegen")

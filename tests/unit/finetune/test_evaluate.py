@@ -212,5 +212,5 @@ def test_missing_things_are_named(checkpoint: Path, dataset: Path, tmp_path: Pat
 
 def test_a_file_that_is_no_evaluation_is_refused(checkpoint: Path) -> None:
     (checkpoint / "evaluation.json").write_text("{}")
-    with pytest.raises(ValueError, match="held_out_digest"):
+    with pytest.raises(ValueError, match=r"evaluation\.json: checkpoint: Field required; run [^\n]*$"):
         read_evaluation(checkpoint)

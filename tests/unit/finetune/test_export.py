@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from finetune.publish.export import FORMATS, command, export, export_run
+from finetune.publish.export import FORMATS, command, export, export_run, read_training
 from finetune.train.command import new_trainer
 from finetune.train.curve import read_curve
 from finetune.train.run import Task, read_kept, train
@@ -188,3 +188,11 @@ def test_a_run_without_weights_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"run\.json is missing: nothing was saved there yet"):
         export_run(tmp_path, tmp_path / "checkpoint")
     assert not (tmp_path / "checkpoint").exists()
+
+
+def test_how_it_was_made_is_read_again_unknown_or_broken(checkpoint: Path, tmp_path: Path) -> None:
+    assert read_training(checkpoint)["kept step"] == 6
+    assert read_training(tmp_path) == {}
+    (tmp_path / "training.json").write_text('{"steps": ')
+    with pytest.raises(ValueError, match=r"training\.json is not JSON"):
+        read_training(tmp_path)
