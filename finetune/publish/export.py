@@ -19,12 +19,15 @@ from finetune.train.rows import end_of_text
 from finetune.train.run import RUN_FILE, read_kept, read_progress
 from finetune.weights import Weights, read_weights
 from server.weights import HParams, open_checkpoint
+from server.weights.card import CARD, README
 from server.weights.hugging_face import stored_name
 
 FORMATS = ("transformers", "gpt-2-simple")
 DTYPES = ("float32", "float16")
 SAFETENSORS = "model.safetensors"
 TRAINING = "training.json"
+# What `pokegen evaluate` and `pokegen card` write about the weights beside it.
+MEASURED = ("evaluation.json", "evaluation-samples.jsonl", CARD, README)
 
 
 @click.command(context_settings={"show_default": True})
@@ -63,10 +66,15 @@ def export_run(
 ) -> None:
     """Write the weights that `run` kept, and beside them how they came about: training.json, curve.csv and curve.svg.
 
+    What was measured and said of other weights in the same place is removed: the server would show it for these.
     Raises FileNotFoundError when nothing was saved in `run` yet.
     """
     progress = read_progress(run)
     hparams, weights = read_kept(run)
+    training = progress.description | {"kept step": progress.kept_step}
+    if not (checkpoint / TRAINING).exists() or read_training(checkpoint) != training:
+        for name in MEASURED:
+            (checkpoint / name).unlink(missing_ok=True)
     export(
         checkpoint,
         hparams,
@@ -76,7 +84,7 @@ def export_run(
         dtype=dtype,
         step=progress.kept_step,
     )
-    write_json(checkpoint / TRAINING, progress.description | {"kept step": progress.kept_step})
+    write_json(checkpoint / TRAINING, training)
     write_curve(checkpoint, progress.curve)
 
 

@@ -14,7 +14,7 @@ from finetune.console import FOLDER
 from finetune.documents import read_documents
 from finetune.publish.export import DTYPES, FORMATS, export_run
 from finetune.train.plan import Plan, Trainer
-from finetune.train.rows import encode, end_of_text
+from finetune.train.rows import Source, encode, end_of_text
 from finetune.train.run import Task, sampler, train
 from finetune.weights import fresh_weights, read_weights
 from server.engine import MAX_SEED
@@ -224,13 +224,22 @@ def new_task(dataset: Path, mix: tuple[tuple[Path, int], ...], trainer: str, cho
             )
         tokenizer = vocabulary.read(model)
         hparams, weights = read_weights(model)
-    sources = [(dataset, own_rows), *mix]
+    sources: list[Source] = []
+    for folder, rows in [(dataset, own_rows), *mix]:
+        documents = encode(tokenizer, read_documents(folder / "train.txt"))
+        if too_long := sum(len(document) > hparams.n_ctx + 1 for document in documents):
+            click.echo(
+                f"{folder}: {too_long} of {len(documents)} texts exceed the {hparams.n_ctx} tokens that the model sees"
+                " at once; only their beginnings are trained on",
+                err=True,
+            )
+        sources.append((documents, rows))
     return Task(
         plan=plan,
         hparams=hparams,
         weights=weights,
         tokenizer=tokenizer,
-        sources=[(encode(tokenizer, read_documents(folder / "train.txt")), rows) for folder, rows in sources],
+        sources=sources,
         held_out=read_documents(dataset / "held-out.txt"),
         trainer=trainer,
     )

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from finetune.publish.export import FORMATS, command, export, export_run, read_training
+from finetune.publish.export import FORMATS, MEASURED, TRAINING, command, export, export_run, read_training
 from finetune.train.command import new_trainer
 from finetune.train.curve import read_curve
 from finetune.train.run import Task, read_kept, train
@@ -182,6 +182,16 @@ def test_the_command_takes_a_run_in_the_middle(run: Path, checkpoint: Path, tmp_
     invoke(run, tmp_path / "again")
     for file in checkpoint.iterdir():
         assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_what_was_measured_of_other_weights_goes_with_them(run: Path, checkpoint: Path) -> None:
+    for name in MEASURED:
+        (checkpoint / name).write_text("measured")
+    export_run(run, checkpoint)
+    assert all((checkpoint / name).exists() for name in MEASURED)
+    (checkpoint / TRAINING).write_text("{}")
+    export_run(run, checkpoint)
+    assert not [name for name in MEASURED if (checkpoint / name).exists()]
 
 
 def test_a_run_without_weights_is_named(tmp_path: Path) -> None:

@@ -56,6 +56,14 @@ def test_a_new_model_has_the_sizes_and_the_vocabulary_asked_for(
     assert f"POKEGEN_CHECKPOINT={tmp_path / 'checkpoint/run1'} make run" in result.output
 
 
+def test_texts_that_exceed_the_context_are_counted_aloud(
+    dataset: Path, vocabulary: Path, here: list[str], texts: tuple[list[str], list[str]]
+) -> None:
+    result = run(*here, f"--dataset={dataset}", f"--vocabulary={vocabulary}", *SIZES)
+    said = f"{len(texts[0])} of {len(texts[0])} texts exceed the 64 tokens that the model sees at once"
+    assert said in result.output
+
+
 def test_another_folder_takes_its_rows_of_every_batch(
     tmp_path: Path, dataset: Path, vocabulary: Path, here: list[str]
 ) -> None:
