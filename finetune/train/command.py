@@ -88,7 +88,12 @@ def new_trainer(task: Task) -> Trainer:
     help="Between warm-up and cool-down; Muon wants about 20 times more.",
 )
 @click.option("--warmup", type=COUNT, default=20, help="Steps in which the rate grows from zero.")
-@click.option("--cooldown", type=COUNT, default=200, help="Steps, the last, in which the rate falls to zero.")
+@click.option(
+    "--cooldown",
+    type=COUNT,
+    show_default="a third of the steps",
+    help="Steps, the last, in which the rate falls to zero.",
+)
 @click.option("--optimizer", default="adam", help="torch: muon, adam or sgd; gpt-2-simple: adam or sgd.")
 @click.option(
     "--dropout", type=SHARE, default=0.0, help="torch only: the share of values left out in training."
@@ -200,6 +205,8 @@ def new_task(dataset: Path, mix: tuple[tuple[Path, int], ...], trainer: str, cho
 
     Raises ValueError when the rows of `mix` fill the batch, and what reading the data sets and the checkpoint raises.
     """
+    if choices["cooldown"] is None:
+        choices["cooldown"] = choices["steps"] // 3
     plan = Plan(**{field.name: choices[field.name] for field in dataclasses.fields(Plan)})
     own_rows = plan.batch_size - sum(rows for _, rows in mix)
     if own_rows < 1:

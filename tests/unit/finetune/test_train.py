@@ -56,6 +56,13 @@ def test_a_new_model_has_the_sizes_and_the_vocabulary_asked_for(
     assert f"POKEGEN_CHECKPOINT={tmp_path / 'checkpoint/run1'} make run" in result.output
 
 
+def test_a_short_run_cools_down_in_its_last_third(
+    tmp_path: Path, dataset: Path, vocabulary: Path, here: list[str]
+) -> None:
+    run(*here, "--steps=6", f"--dataset={dataset}", f"--vocabulary={vocabulary}", *SIZES)
+    assert read_progress(tmp_path / "state/run1").description["cooldown"] == 2
+
+
 def test_texts_that_exceed_the_context_are_counted_aloud(
     dataset: Path, vocabulary: Path, here: list[str], texts: tuple[list[str], list[str]]
 ) -> None:
