@@ -62,6 +62,11 @@ def command(checkpoint: Path, fields: Path, seed: int) -> None:
         card = write_card(checkpoint, read_fields(fields), seed)
     except (CheckpointError, EngineError) as error:
         raise click.ClickException(str(error)) from error
+    if fields == FIELDS and checkpoint.name != "run1":
+        click.echo(
+            f"its prose is that of checkpoint/run1: give your own with --fields, a copy of {FIELDS.name}",
+            err=True,
+        )
     click.echo(f"{checkpoint / README} and {CARD}: {card.title}; {len(card.samples.texts)} samples")
 
 

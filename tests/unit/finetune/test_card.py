@@ -49,6 +49,7 @@ def carded(measured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(measured, checkpoint)
     done = CliRunner().invoke(command, [str(checkpoint), "--seed", "5"])
     assert done.exit_code == 0, done.output
+    assert "its prose is that of checkpoint/run1" in done.output
     return checkpoint
 
 
@@ -171,6 +172,7 @@ def test_a_model_that_others_trained_has_a_card_without_a_curve(measured: Path, 
     text = (checkpoint / "README.md").read_text()
     assert "curve.svg" not in text
     assert "**A duck walks into a bar**" in text
+    assert "prose" not in done.output
 
 
 @pytest.mark.parametrize(
