@@ -1,0 +1,47 @@
+#include "ceilings.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+namespace pokegen {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// The highest rate at which `n_threads` threads together do `amount` each, over rounds that take `seconds` in all.
+template <class Work>
+double best_rate(int n_threads, double seconds, double amount, Work work) {
+    double best = 0;
+    const auto end = Clock::now() + std::chrono::duration<double>(seconds);
+    do {
+        const auto start = Clock::now();
+        std::vector<std::thread> threads;
+        for (int i = 1; i < n_threads; ++i) threads.emplace_back(work, i);
+        work(0);
+        for (auto& thread : threads) thread.join();
+        best = std::max(best, n_threads * amount / std::chrono::duration<double>(Clock::now() - start).count());
+    } while (Clock::now() < end);
+    return best;
+}
+
+}  // namespace
+
+Ceilings measure_ceilings(Isa isa, int n_threads, double seconds) {
+    const Kernels& kernels = kernels_for(isa);
+    std::atomic<int64_t> sink{0};  // so that nothing is optimised away
+
+    constexpr int64_t PRODUCTS = 2'000'000'000;
+    const double multiply_adds =
+        best_rate(n_threads, seconds / 2, PRODUCTS, [&](int) { sink += kernels.multiply_adds(PRODUCTS); });
+
+    const int64_t part = (int64_t{256} << 20) / n_threads / 4096 * 4096;  // far more than the caches hold
+    std::vector<std::byte> memory(static_cast<size_t>(part * n_threads), std::byte{1});
+    const double bytes = best_rate(n_threads, seconds / 2, static_cast<double>(part),
+                                   [&](int i) { sink += kernels.read_bytes(memory.data() + i * part, part); });
+    return {multiply_adds, bytes};
+}
+
+}  // namespace pokegen

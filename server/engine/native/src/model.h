@@ -1,0 +1,80 @@
+// GPT-2 for a whole batch of sequences at once. Radford et al., "Language Models are Unsupervised Multitask Learners"
+// (2019); server/engine/gpt2.py is the same in NumPy.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "layout.h"
+#include "thread_pool.h"
+
+namespace pokegen {
+
+// A sequence's part in a step: `n` tokens, the first of which stands at `position`. `blocks` are the numbers of the
+// sequence's blocks of the key/value cache, enough for position + n tokens.
+struct Slice {
+    const int32_t* tokens;
+    int n;
+    int position;
+    const int32_t* blocks;
+    bool draws;
+    Sampling sampling;
+};
+
+class Model {
+public:
+    // The arena must outlive the model. Throws std::invalid_argument, and std::bad_alloc where the cache does not fit.
+    Model(const Layout&, const std::byte* arena, int n_blocks, int n_threads, Isa);
+
+    // Compute every slice and write the token drawn behind each to drawn: -1 where none was to be, NOT_FINITE where
+    // the logits are not numbers. Not to be called by two threads at once.
+    void step(const std::vector<Slice>&, int32_t* drawn);
+
+    // The logits (n, V) of every token of one slice.
+    void logits(const Slice&, float* out);
+
+    const Layout& layout() const { return layout_; }
+    int n_blocks() const { return n_blocks_; }
+
+    // Bytes of a block of the key/value cache, all layers together.
+    static size_t block_bytes(const HParams&, Precision);
+
+private:
+    struct Row {
+        const Slice* slice;
+        int position;
+    };
+
+    void forward(const std::vector<Slice>&);
+    void attention(int layer);
+    void head(const std::vector<int>& rows);
+    void multiply(const float* a, int a_channels, int t, const MatrixPlace&, Epilogue, float* out, ptrdiff_t out_stride);
+    HeadCache head_cache(int layer, int head) const;
+
+    const Layout layout_;
+    const std::byte* arena_;
+    const Kernels& kernels_;
+    ThreadPool pool_;
+    int n_blocks_;
+
+    struct Free {
+        void operator()(std::byte* memory) const;
+    };
+    std::unique_ptr<std::byte, Free> cache_;
+
+    // The activations of a step's T rows; each array grows to what the largest step needs.
+    std::vector<Row> rows_;
+    std::vector<float> x_;       // (T, C) the residual stream
+    std::vector<float> normal_;  // (T, C)
+    std::vector<float> qkv_;     // (T, 3C)
+    std::vector<float> wide_;    // (T, 4C)
+    std::vector<float> logits_;  // (R, V) of the rows that draw
+    std::vector<int8_t> int8_;   // (T, up to 4C) what is multiplied next
+    std::vector<float> int8_scale_;
+    std::vector<int32_t> int8_sum_;
+    std::vector<std::vector<float>> scratch_;  // of each thread
+};
+
+}  // namespace pokegen

@@ -1,0 +1,117 @@
+#include "thread_pool.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace pokegen {
+namespace {
+
+constexpr uint64_t ENTERED = 0xFFFF;  // lower bits: workers inside of the job
+constexpr uint64_t OPEN = 0x10000;
+constexpr int NUMBER = 17;  // the job's number begins at this bit
+
+// Longer than the pauses within a step, shorter than those between steps.
+constexpr auto SPIN = std::chrono::microseconds(50);
+
+inline void pause() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(int n_threads) {
+    try {
+        for (int thread = 1; thread < n_threads; ++thread) workers_.emplace_back(&ThreadPool::work, this, thread);
+    } catch (...) {
+        stop_ = true;
+        {
+            std::lock_guard lock(mutex_);
+        }
+        wake_.notify_all();
+        for (auto& worker : workers_) worker.join();
+        throw;
+    }
+}
+
+ThreadPool::~ThreadPool() {
+    stop_ = true;
+    {
+        std::lock_guard lock(mutex_);  // nobody is between looking at stop_ and falling asleep
+    }
+    wake_.notify_all();
+    for (auto& worker : workers_) worker.join();
+}
+
+void ThreadPool::run(int n, Call call, void* context) {
+    call_ = call;
+    context_ = context;
+    n_ = n;
+    next_.store(0, std::memory_order_relaxed);
+    left_.store(0, std::memory_order_relaxed);
+    const uint64_t number = (state_.load(std::memory_order_relaxed) >> NUMBER) + 1;
+    // Sequentially consistent with sleepers_: either the sleeper sees the job, or it is seen here and woken.
+    state_.store(number << NUMBER | OPEN);
+    if (sleepers_.load() > 0) {
+        {
+            std::lock_guard lock(mutex_);
+        }
+        wake_.notify_all();
+    }
+    take_ranges(0);
+    const uint64_t entered = state_.fetch_and(~OPEN) & ENTERED;
+    for (int spins = 0; left_.load(std::memory_order_acquire) != entered; ++spins) {
+        if (spins < 10'000)
+            pause();
+        else
+            std::this_thread::yield();  // the worker inside isn't running: let it
+    }
+}
+
+bool ThreadPool::has_news(uint64_t seen) const {
+    const uint64_t state = state_.load();
+    return stop_.load(std::memory_order_relaxed) || ((state & OPEN) && state >> NUMBER != seen);
+}
+
+void ThreadPool::work(int thread) {
+    uint64_t seen = 0;
+    while (true) {
+        auto spin_until = std::chrono::steady_clock::now() + SPIN;
+        for (int spins = 1; !has_news(seen); ++spins) {
+            pause();
+            if (spins % 64 == 0 && std::chrono::steady_clock::now() >= spin_until) {
+                std::unique_lock lock(mutex_);
+                sleepers_.fetch_add(1);
+                wake_.wait(lock, [&] { return has_news(seen); });
+                sleepers_.fetch_sub(1);
+            }
+        }
+        if (stop_.load(std::memory_order_relaxed)) return;
+        uint64_t state = state_.load(std::memory_order_relaxed);
+        while ((state & OPEN) && state >> NUMBER != seen) {
+            if (state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel)) {
+                seen = state >> NUMBER;
+                take_ranges(thread);
+                left_.fetch_add(1, std::memory_order_release);
+                break;
+            }
+        }
+    }
+}
+
+void ThreadPool::take_ranges(int thread) {
+    // Large ranges first, for few atomic operations; small ones last, so that all end at the same time.
+    int begin = next_.load(std::memory_order_relaxed);
+    while (begin < n_) {
+        const int end = begin + std::max(1, (n_ - begin) / (2 * size()));
+        if (next_.compare_exchange_weak(begin, end, std::memory_order_relaxed)) {
+            call_(context_, begin, end, thread);
+            begin = next_.load(std::memory_order_relaxed);
+        }
+    }
+}
+
+}  // namespace pokegen
