@@ -42,7 +42,7 @@ lock: ## compile requirements/*.in again (UPGRADE=1 takes newer versions)
 	@scripts/lock
 
 clean: ## remove what was installed and what the tools left
-	rm -rf "$(VENV)" build dist run .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf "$(VENV)" build dist run server/engine/native/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 system:
@@ -53,9 +53,12 @@ test-system:
 
 server-python: system
 	@scripts/install-python server
+	@scripts/build-native
 
 pipeline: system ## what the pipeline needs: pokegen crawl, prepare, finetune ...
 	@scripts/install-python finetune
+	@scripts/build-native
 
 test-python: system
 	@scripts/install-python test
+	@scripts/build-native
