@@ -4,7 +4,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from server.engine.core import Core
 from server.engine.detokenizer import Detokenizer
@@ -18,10 +19,35 @@ from server.engine.errors import (
 from server.engine.generation import Generation, Sample
 from server.engine.kv_blocks import KVBlocks
 from server.engine.sampling import SamplingParams
-from server.engine.scheduler import Drawn, Scheduler, Sequence, Slice
+from server.engine.scheduler import Drawn, Ending, Scheduler, Sequence, Slice
 from server.weights import HParams, Tokenizer
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What an engine is doing, and what it has done since it was made.
+
+    running, waiting: how many samples.
+    free_blocks, total_blocks: of the key/value cache; a waiting sample may own some, if its siblings run.
+    step_seconds: how long the last steps took, in the mean, those that read prompts among them; 0 before the second.
+    tokens_per_second: how fast all texts together grew in these steps; 0 while nothing runs.
+    steps, tokens: how many were computed and drawn.
+    ended: how many samples, by reason: how they finished, or `deadline` and `failed` where their generation raises.
+    refused: how many submissions found no room, or would have waited for too long.
+    """
+
+    running: int
+    waiting: int
+    free_blocks: int
+    total_blocks: int
+    step_seconds: float
+    tokens_per_second: float
+    steps: int
+    tokens: int
+    ended: Mapping[Ending, int]
+    refused: int
 
 
 class Engine:
@@ -50,13 +76,17 @@ class Engine:
         self.hparams = hparams
         self.tokenizer = tokenizer
         self._core = core
-        self._scheduler = Scheduler(KVBlocks(n_blocks), max_running, max_waiting, tokenizer.end_of_text)
+        self._kv_blocks = KVBlocks(n_blocks)
+        self._scheduler = Scheduler(self._kv_blocks, max_running, max_waiting, tokenizer.end_of_text)
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._closed = False
         self._on_crash = on_crash
-        self._steps = 0  # those that drew a token
-        self._tokens_per_second = 0.0
+        self._steps = 0
+        self._tokens = 0
+        self._refused = 0
+        self._step_seconds = 0.0  # means of the last steps
+        self._step_tokens = 0.0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -90,6 +120,7 @@ class Engine:
             backlog = self._backlog()
             too_late = bool(self._scheduler.waiting) and backlog > timeout
             if too_late or not self._scheduler.has_room(params.nsamples):
+                self._refused += 1
                 raise EngineBusyError(min(max(math.ceil(backlog), 1), 120))
             for index, sample in enumerate(samples):
                 self._scheduler.add(Sequence(generation, sample, index, list(tokens), max_tokens))
@@ -100,6 +131,23 @@ class Engine:
     def alive(self) -> bool:
         """Whether the engine takes submissions."""
         return not self._closed
+
+    def statistics(self) -> Statistics:
+        """What it is doing at this moment. Waits for no step."""
+        with self._lock:
+            busy = self._scheduler.running and self._step_seconds
+            return Statistics(
+                running=len(self._scheduler.running),
+                waiting=len(self._scheduler.waiting),
+                free_blocks=self._kv_blocks.n_free,
+                total_blocks=self._kv_blocks.n_blocks,
+                step_seconds=self._step_seconds,
+                tokens_per_second=self._step_tokens / self._step_seconds if busy else 0.0,
+                steps=self._steps,
+                tokens=self._tokens,
+                ended=dict(self._scheduler.ended),
+                refused=self._refused,
+            )
 
     def close(self) -> None:
         """Stop the thread after its present step; what has not ended fails with EngineClosedError. Harmless twice."""
@@ -144,15 +192,17 @@ class Engine:
                 self._scheduler.fail(generation, error)
 
     def _measure(self, tokens: int, seconds: float) -> None:
-        """Keep the mean speed of the last few steps, in tokens drawn a second."""
-        if not tokens:
-            return
+        """Count a step that drew so many tokens, and keep the means of the last 20 or so."""
+        self._tokens += tokens
         self._steps += 1
         if self._steps > 1:  # the first finds cold caches, and is no measure of those that follow
-            speed = tokens / max(seconds, 1e-6)
-            self._tokens_per_second += (speed - self._tokens_per_second) * max(0.1, 1 / (self._steps - 1))
+            weight = max(1 / 20, 1 / (self._steps - 1))
+            self._step_seconds += (seconds - self._step_seconds) * weight
+            self._step_tokens += (tokens - self._step_tokens) * weight
 
     def _backlog(self) -> float:
-        """Seconds until, at the measured speed, all that was admitted is done; 0 before anything was measured."""
-        owed = sum(sequence.max_tokens - len(sequence.tokens) for sequence in self._scheduler)
-        return owed / self._tokens_per_second if self._tokens_per_second else 0.0
+        """Seconds that all that was admitted takes, if steps go on as they did; 0 before anything was measured.
+
+        Counted in steps and not in tokens: one sample alone gets far less tokens a second than many do together.
+        """
+        return self._scheduler.steps_owed() * self._step_seconds

@@ -2,6 +2,10 @@
 
 Every step advances all running sequences by one token; a new one joins at the next step. Prompts are read in
 chunks, and a step reads about one chunk of prompt, so that those who are running never wait longer than that.
+
+The samples of a generation have their prompt in common. All its chunks but the last, behind which each sample draws
+a token of its own, are computed once, into blocks that all of them own. As only whole chunks are shared, the bounds
+of every chunk are what they would be without it, and so is every bit of the text.
 """
 
 import logging
@@ -9,6 +13,8 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain, takewhile
+from typing import Literal
 
 from server.engine.errors import DeadlineExceededError, EngineError, EngineFailedError
 from server.engine.generation import FinishReason, Generation, Sample
@@ -22,6 +28,10 @@ PREFILL_CHUNK = 64
 # What a step made of a slice: a token, none (the slice ended inside the prompt), or what went wrong.
 Drawn = int | None | Exception
 
+# How a sample ended: by itself or by its reader, or with its generation's time, or because something failed.
+Ending = FinishReason | Literal["deadline", "failed"]
+ENDINGS: tuple[Ending, ...] = ("stop", "length", "cancelled", "deadline", "failed")
+
 
 @dataclass(slots=True, eq=False)
 class Sequence:
@@ -34,6 +44,11 @@ class Sequence:
     max_tokens: int  # prompt and new tokens together
     computed: int = 0  # how many of `tokens` the key/value cache holds
     blocks: list[int] = field(default_factory=list)
+
+    @property
+    def shared_tokens(self) -> int:
+        """How many tokens it has in common with its siblings, the other samples of its generation."""
+        return (self.generation.prompt_tokens - 1) // PREFILL_CHUNK * PREFILL_CHUNK
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +77,14 @@ class Scheduler:
     def __init__(self, kv_blocks: KVBlocks, max_running: int, max_waiting: int, end_of_text: int) -> None:
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
+        self.ended: dict[Ending, int] = dict.fromkeys(ENDINGS, 0)
         self._kv_blocks = kv_blocks
         self._max_running = max_running
         self._max_waiting = max_waiting
         self._end_of_text = end_of_text
 
     def __iter__(self) -> Iterator[Sequence]:
-        yield from self.running
-        yield from self.waiting
+        return chain(self.running, self.waiting)
 
     def has_room(self, n: int) -> bool:
         """Whether n more sequences may run or wait."""
@@ -89,6 +104,7 @@ class Scheduler:
             # so with chunks cut to the load a text could depend on who else is reading.
             tokens = sequence.tokens[sequence.computed : sequence.computed + PREFILL_CHUNK]
             if len(tokens) > 1:
+                # A whole chunk takes the whole budget, so two siblings never compute the same one.
                 if len(tokens) > prefill_budget:
                     continue
                 prefill_budget -= len(tokens)
@@ -111,12 +127,45 @@ class Scheduler:
             sequence.computed += len(part.tokens)
             if outcome is not None:
                 self._append(sequence, outcome)
+            else:  # a chunk that all samples have in common
+                for sibling in self._samples_of(sequence.generation):
+                    sibling.computed = sequence.computed
 
     def fail(self, generation: Generation, error: EngineError) -> None:
         """End all samples of a generation with an error."""
-        for sequence in [s for s in self if s.generation is generation]:
+        for sequence in self._samples_of(generation):
             self._remove(sequence)
+            self.ended["deadline" if isinstance(error, DeadlineExceededError) else "failed"] += 1
         generation.fail(error)
+
+    def steps_owed(self) -> int:
+        """How many steps the work of all who run and wait amounts to, if every step does as much as it can.
+
+        All cannot be done sooner, and whoever joins the queue now starts about then. It is the most of what three
+        things allow: the running places, the blocks, and the chunk of prompt that a step reads.
+        """
+        place_steps = block_steps = prompt_tokens = 0
+        seen: set[Generation] = set()
+        for sequence in self:
+            # Without the token behind which it draws: 0 as soon as it draws one at every step.
+            unread = len(sequence.tokens) - sequence.computed - 1
+            blocks = blocks_for(sequence.max_tokens)
+            if sequence.generation in seen:  # what it shares is counted already
+                unread = min(unread, sequence.generation.prompt_tokens - sequence.shared_tokens - 1)
+                blocks -= blocks_for(sequence.shared_tokens)
+            seen.add(sequence.generation)
+            steps = unread // PREFILL_CHUNK + sequence.max_tokens - len(sequence.tokens)
+            place_steps += steps
+            block_steps += steps * blocks
+            prompt_tokens += unread
+        return max(
+            place_steps // self._max_running,
+            block_steps // self._kv_blocks.n_blocks,
+            prompt_tokens // PREFILL_CHUNK,
+        )
+
+    def _samples_of(self, generation: Generation) -> list[Sequence]:
+        return [sequence for sequence in self if sequence.generation is generation]
 
     def _remove(self, sequence: Sequence) -> None:
         if sequence in self.running:
@@ -138,22 +187,36 @@ class Scheduler:
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
         self._remove(sequence)
+        self.ended[reason] += 1
         sequence.generation.finish(sequence.sample, reason)
 
     def _drop_those_who_left(self) -> None:
-        for sequence in [s for s in self if s.generation.cancelled]:
-            self._finish(sequence, "cancelled")
         now = time.monotonic()
+        # A reader whose time is over cancels as well; what ended it was the deadline.
         for generation in {s.generation for s in self if s.generation.deadline <= now}:
             self.fail(generation, DeadlineExceededError("the text was not done in time"))
+        for sequence in [s for s in self if s.generation.cancelled]:
+            self._finish(sequence, "cancelled")
 
     def _admit(self) -> None:
         while self.waiting and len(self.running) < self._max_running:
             sequence = self.waiting[0]
-            blocks = self._kv_blocks.reserve(blocks_for(sequence.max_tokens))
+            blocks = self._kv_blocks.reserve(blocks_for(sequence.max_tokens) - len(sequence.blocks))
             if blocks is None:
                 return  # in order of arrival: nobody overtakes the first, however small
-            sequence.blocks = blocks
+            sequence.blocks += blocks
             self.running.append(self.waiting.popleft())
+            if sequence.index == 0:
+                self._share_prompt(sequence)
             timing = sequence.generation.timing
             timing.started = min(timing.started, time.monotonic())
+
+    def _share_prompt(self, first: Sequence) -> None:
+        """Let the siblings, who stand in the queue right behind the first, own the beginning of its prompt.
+
+        From here on and while they wait, so that it outlives a first sample that ends before they start. Others do
+        not wait for these blocks in vain: whoever holds some in the queue stands at its head.
+        """
+        shared = first.blocks[: blocks_for(first.shared_tokens)]
+        for sibling in takewhile(lambda s: s.generation is first.generation, self.waiting):
+            sibling.blocks = self._kv_blocks.share(shared)

@@ -23,6 +23,7 @@ from server.engine import (
 from server.engine.core import SequentialCore
 from server.engine.gpt2 import GPT2
 from server.engine.kv_blocks import blocks_for
+from server.engine.sampling import draw
 from server.engine.scheduler import PREFILL_CHUNK, Drawn, Slice
 from server.weights import Checkpoint
 
@@ -124,6 +125,7 @@ def test_a_text_does_not_depend_on_who_else_reads(make_bench: Callable[..., Benc
             "length": random.randrange(1, 20),
             "seed": random.randrange(99),
             "top_p": random.choice([0, 0.9]),
+            "nsamples": random.choice([1, 1, 3]),
         }
         for _ in range(40)
     ]
@@ -137,21 +139,86 @@ def test_a_text_does_not_depend_on_who_else_reads(make_bench: Callable[..., Benc
             crowded.submit(seed=99, length=60).cancel()
         time.sleep(random.random() / 200)
     for one, other in zip(alone, together, strict=True):
-        assert one.result()[0].text == other.result(timeout=30)[0].text
+        assert texts_of(one) == texts_of(other)
         # A difference in the last bit of the logits changes a text now and then only; here none may exist at all.
         assert logits_of(quiet, one) == logits_of(crowded, other)
     assert max(len(batch) for batch in crowded.core.steps) > 1, "they did run together"
 
 
-def logits_of(bench: Bench, generation: Generation) -> dict[int, bytes]:
-    """By position, each the end of a slice: so the slices are compared as well."""
-    return {at[2]: logits for at, logits in bench.core.logits.items() if at[0] is generation}
+def texts_of(generation: Generation) -> list[str]:
+    return [sample.text for sample in generation.result(timeout=30)]
+
+
+def logits_of(bench: Bench, generation: Generation) -> dict[tuple[int, int], bytes]:
+    """By sample and position, each the end of a slice: so the slices are compared as well.
+
+    What the samples have in common is said to be the first one's, whichever computed it.
+    """
+    shared = (generation.prompt_tokens - 1) // PREFILL_CHUNK * PREFILL_CHUNK
+    return {
+        (0 if position < shared else sample, position): logits
+        for (owner, sample, position), logits in bench.core.logits.items()
+        if owner is generation
+    }
 
 
 def test_samples_are_different_and_do_not_depend_on_how_many_there_are(bench: Bench) -> None:
-    three = [sample.text for sample in bench.submit(nsamples=3).result(timeout=30)]
+    three = texts_of(bench.submit(nsamples=3))
     assert len(set(three)) == 3
     assert three[0] == bench.text()
+
+
+# Three whole chunks that samples can share, and a fourth with the last token, which each of them computes.
+LONG_PROMPT = [5 + i % 7 for i in range(3 * PREFILL_CHUNK + 1)]
+
+
+def unshared(checkpoint: Checkpoint, prompt: list[int], params: SamplingParams, sample: int) -> list[int]:
+    """A sample's tokens, from a model of its own that computes all of the prompt."""
+    model, tokens, computed = GPT2(checkpoint, blocks_for(256)), list(prompt), 0
+    while len(tokens) < len(prompt) + params.length:
+        chunk = tokens[computed : computed + PREFILL_CHUNK]
+        logits = model.logits(chunk, computed, list(range(blocks_for(256))))
+        computed += len(chunk)
+        if computed == len(tokens):
+            tokens.append(draw(logits, params, sample, computed))
+    return tokens[len(prompt) :]
+
+
+@pytest.mark.parametrize("max_running", [1, 2, 8])
+@pytest.mark.parametrize("prompt", [LONG_PROMPT, LONG_PROMPT[:-1]], ids=["just over", "whole chunks"])
+def test_samples_compute_their_prompt_once(
+    make_bench: Callable[..., Bench], tiny_checkpoint: Checkpoint, prompt: list[int], max_running: int
+) -> None:
+    """Also where some start only when others have ended."""
+    bench = make_bench(max_running=max_running)
+    params = SamplingParams(length=6, nsamples=5, temperature=2, seed=3, ignore_end_of_text=True)
+    samples = bench.engine.submit(prompt, params).result(timeout=30)
+    expected = [unshared(tiny_checkpoint, prompt, params, sample) for sample in range(5)]
+    assert [sample.tokens for sample in samples] == expected
+    computed = [part.position for step in bench.core.steps for part in step if part.position < len(prompt)]
+    last = (len(prompt) - 1) // PREFILL_CHUNK * PREFILL_CHUNK
+    assert computed == [*range(0, last, PREFILL_CHUNK), *[last] * 5]
+
+
+def test_samples_reserve_what_they_share_once(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(n_blocks=blocks_for(256))
+    generation = bench.submit(LONG_PROMPT, length=15, nsamples=4)  # 12 shared blocks, and 1 for each
+    generation.result(timeout=30)
+    assert max(len(batch) for batch in bench.core.steps) == 4
+    bench.wait_until_idle()
+    assert bench.engine.statistics().free_blocks == blocks_for(256)
+
+
+def test_samples_that_wait_give_their_share_back_when_they_are_cancelled(
+    make_bench: Callable[..., Bench],
+) -> None:
+    bench = make_bench(max_running=1)
+    generation = bench.submit(LONG_PROMPT, length=40, nsamples=3, ignore_end_of_text=True)
+    next(iter(generation))
+    generation.cancel()
+    assert [sample.finish_reason for sample in generation.result(timeout=30)] == ["cancelled"] * 3
+    assert bench.engine.statistics().free_blocks == bench.engine.statistics().total_blocks
+    assert bench.text(LONG_PROMPT, length=6) == bench.text(LONG_PROMPT, length=6, nsamples=2)
 
 
 def test_iterating_gives_the_same_text_in_pieces(bench: Bench) -> None:
@@ -288,6 +355,63 @@ def test_a_full_queue_is_said_at_once_with_a_time_to_come_back(make_bench: Calla
     bench.text()
 
 
+def test_statistics_say_who_runs_and_who_waits(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(max_running=2, max_waiting=2)
+    total = 2 * blocks_for(256)
+    bench.core.may_step.clear()
+    generation = bench.submit(length=20, nsamples=4)
+    while bench.engine.statistics().running < 2:
+        time.sleep(0.005)
+    with pytest.raises(EngineBusyError):
+        bench.submit()
+    now = bench.engine.statistics()
+    reserved = 2 * blocks_for(generation.prompt_tokens + 20)
+    assert (now.running, now.waiting, now.refused) == (2, 2, 1)
+    assert (now.free_blocks, now.total_blocks) == (total - reserved, total)
+    bench.core.may_step.set()
+    generation.result(timeout=30)
+    idle = bench.engine.statistics()
+    assert (idle.running, idle.waiting, idle.free_blocks) == (0, 0, total)
+
+
+def test_statistics_count_tokens_and_endings(bench: Bench) -> None:
+    whole = bench.submit(length=20, ignore_end_of_text=True)
+    stop = whole.result(timeout=30)[0].text[5:8]
+    assert bench.engine.statistics().tokens == 20
+    bench.submit(length=20, stop=(stop,), ignore_end_of_text=True).result(timeout=30)
+    late = bench.engine.submit(PROMPT, SamplingParams(length=200, nsamples=2), timeout=0)
+    left = bench.submit(length=200, ignore_end_of_text=True)
+    left.cancel()
+    left.result(timeout=30)
+    with pytest.raises(DeadlineExceededError):
+        late.result()
+    bench.model._weights["wpe"][0] = np.nan
+    with pytest.raises(EngineFailedError):
+        bench.submit(nsamples=3).result(timeout=30)
+    found = bench.engine.statistics()
+    assert found.ended == {"length": 1, "stop": 1, "deadline": 2, "cancelled": 1, "failed": 3}
+    assert found.steps == len(bench.core.steps)
+
+
+def test_statistics_tell_the_speed(bench: Bench) -> None:
+    """Against a step whose time is known: two samples, a token each in 20 ms."""
+
+    def slow(batch: list[Slice]) -> list[Drawn]:
+        time.sleep(0.02)
+        return [5] * len(batch)
+
+    bench.core.step = slow  # type: ignore[method-assign]
+    generation = bench.submit([5], nsamples=2, length=200)
+    while bench.engine.statistics().steps < 20:
+        time.sleep(0.01)
+    found = bench.engine.statistics()
+    generation.cancel()
+    assert found.step_seconds == pytest.approx(0.02, rel=0.3)
+    assert found.tokens_per_second == pytest.approx(2 / found.step_seconds)
+    bench.wait_until_idle()
+    assert bench.engine.statistics().tokens_per_second == 0
+
+
 def test_memory_decides_how_many_run_and_all_blocks_come_back(make_bench: Callable[..., Bench]) -> None:
     bench = make_bench(max_running=8, n_blocks=blocks_for(256))
     generations = [bench.submit(length=200, seed=seed) for seed in range(4)]
@@ -296,7 +420,7 @@ def test_memory_decides_how_many_run_and_all_blocks_come_back(make_bench: Callab
     generations[0].result(timeout=30)
     bench.wait_until_idle()
     assert max(len(batch) for batch in bench.core.steps) == 1, "each reserves more than half of the blocks"
-    assert bench.engine._scheduler._kv_blocks.n_free == blocks_for(256)
+    assert bench.engine.statistics().free_blocks == blocks_for(256)
 
 
 def test_cancelling_frees_the_place_and_keeps_what_was_written(make_bench: Callable[..., Bench]) -> None:

@@ -1,4 +1,4 @@
-"""Every block has one owner, and comes back."""
+"""Every block has the owners that it should have, and comes back after the last of them."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,15 +25,27 @@ def test_blocks_cannot_be_given_back_twice() -> None:
     assert blocks.n_free == 3
 
 
-@given(st.lists(st.integers(0, 6), max_size=40))
-def test_no_block_has_two_owners(wishes: list[int]) -> None:
+def test_a_shared_block_is_free_when_its_last_owner_has_given_it_back() -> None:
+    blocks = KVBlocks(3)
+    mine = blocks.reserve(2)
+    assert mine is not None
+    yours = blocks.share(mine[:1])
+    assert yours == mine[:1]
+    blocks.release(mine)
+    assert blocks.n_free == 2
+    blocks.release(yours)
+    assert blocks.n_free == 3
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3)), max_size=40))
+def test_no_block_that_is_owned_is_given_away(wishes: list[tuple[int, int]]) -> None:
     blocks = KVBlocks(10)
     owned: list[list[int]] = []
-    for wish in wishes:
+    for wish, sharers in wishes:
         mine = blocks.reserve(wish)
         if mine is None:
             blocks.release(owned.pop(0))
         else:
-            owned.append(mine)
-        taken = [block for each in owned for block in each]
-        assert len(set(taken)) == len(taken) == blocks.n_blocks - blocks.n_free
+            assert not {block for each in owned for block in each} & set(mine)
+            owned += [mine, *(blocks.share(mine[: wish // 2]) for _ in range(sharers))]
+        assert len({block for each in owned for block in each}) == blocks.n_blocks - blocks.n_free
