@@ -21,8 +21,8 @@ def build(request: pytest.FixtureRequest) -> Path:
     directory = ROOT / "build" / f"tests-{request.param.replace(',', '-') or 'released'}"
     tools = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     options = ["POKEGEN_TESTS=ON", f"POKEGEN_SANITIZE={request.param}", "CMAKE_COMPILE_WARNING_AS_ERROR=ON"]
-    configure = ["-S", ROOT, "-B", directory, "-G", "Ninja", *(f"-D{option}" for option in options)]
-    for arguments in (configure, ["--build", directory]):
+    configure = ["-S", f"{ROOT}", "-B", f"{directory}", "-G", "Ninja", *(f"-D{option}" for option in options)]
+    for arguments in (configure, ["--build", f"{directory}"]):
         done = subprocess.run(["cmake", *arguments], env=tools, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
     return directory
