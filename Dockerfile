@@ -5,7 +5,7 @@
 
 FROM debian:bookworm-slim AS build
 RUN apt-get update \
- && apt-get install -y --no-install-recommends python3-venv python3-dev gcc \
+ && apt-get install -y --no-install-recommends python3-venv python3-dev g++ \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 WORKDIR /srv/pokegen
 ENV VENV=/opt/venv PIP_NO_CACHE_DIR=1
@@ -17,18 +17,22 @@ COPY pyproject.toml ./
 RUN touch README.md \
  && mkdir server finetune && touch server/__init__.py finetune/__init__.py \
  && scripts/install-python server \
- # what only installing needed
- && "$VENV/bin/python" -m pip uninstall -qq -y hatchling editables pathspec pluggy tomlkit trove-classifiers wheel setuptools pip \
  # a debugger's symbols; the wheels' own libraries would not survive strip
  && strip "$VENV/bin/uwsgi"
+COPY scripts/build-native scripts/
+COPY CMakeLists.txt ./
+COPY server/engine/native/src server/engine/native/src
+RUN scripts/build-native \
+ # what only building needed
+ && "$VENV/bin/python" -m pip uninstall -qq -y cmake nanobind ninja scikit-build-core pathspec wheel setuptools pip
 COPY server server
 # A read-only root cannot keep what Python compiles at its first import.
-RUN "$VENV/bin/python" -m compileall -q --invalidation-mode unchecked-hash server
+RUN "$VENV/bin/python" -m compileall -q --invalidation-mode unchecked-hash server && rm -r server/engine/native/src
 
 
 FROM debian:bookworm-slim AS server
 RUN apt-get update \
- && apt-get install -y --no-install-recommends python3 libpython3.11 \
+ && apt-get install -y --no-install-recommends python3 libpython3.11 libstdc++6 \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 WORKDIR /srv/pokegen
 ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 \
