@@ -151,6 +151,12 @@ std::vector<int32_t> draw(const Vector<float>& logits, float temperature, int32_
     return tokens;
 }
 
+nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>> allocate(size_t size) {
+    auto* memory = new HugeMemory(size);
+    nb::capsule owner(memory, [](void* owned) noexcept { delete static_cast<HugeMemory*>(owned); });
+    return {memory->data(), {size}, owner};
+}
+
 NB_MODULE(_core, m) {
     nb::class_<Layout>(m, "Layout")
         .def("__init__",
@@ -177,6 +183,7 @@ NB_MODULE(_core, m) {
     nb::class_<Model>(m, "Model")
         .def("__init__",
              [](Model* self, const Layout& layout, const ConstArena& arena, int n_blocks, int threads, const std::string& isa) {
+                 require(n_blocks >= 1, "n_blocks must be at least 1");
                  require(arena.size() == layout.size(), "the arena must have layout.size bytes");
                  require(threads >= 1 && threads <= 1024, "threads must be from 1 to 1024");
                  new (self) Model(layout, reinterpret_cast<const std::byte*>(arena.data()), n_blocks, threads, isa_of(isa));
@@ -186,6 +193,7 @@ NB_MODULE(_core, m) {
              "top_k"_a, "top_p"_a, "seeds"_a, "samples"_a)
         .def("logits", &logits, "tokens"_a, "position"_a, "blocks"_a);
 
+    m.def("allocate", &allocate, "size"_a);
     m.def("draw", &draw, "logits"_a, "temperature"_a, "top_k"_a, "top_p"_a, "seed"_a, "sample"_a, "position"_a, "n"_a, "isa"_a);
     m.def("uniform", &uniform, "seed"_a, "position"_a, "sample"_a);
     m.def("supported_isas", &supported_isas);

@@ -6,6 +6,8 @@
 #include <thread>
 #include <vector>
 
+#include "huge_memory.h"
+
 namespace pokegen {
 namespace {
 
@@ -38,7 +40,8 @@ Ceilings measure_ceilings(Isa isa, int n_threads, double seconds) {
         best_rate(n_threads, seconds / 2, PRODUCTS, [&](int) { sink += kernels.multiply_adds(PRODUCTS); });
 
     const int64_t part = (int64_t{256} << 20) / n_threads / 4096 * 4096;  // far more than the caches hold
-    std::vector<std::byte> memory(static_cast<size_t>(part * n_threads), std::byte{1});
+    const HugeMemory memory(static_cast<size_t>(part * n_threads));
+    std::fill_n(memory.data(), memory.size(), std::byte{1});
     const double bytes = best_rate(n_threads, seconds / 2, static_cast<double>(part),
                                    [&](int i) { sink += kernels.read_bytes(memory.data() + i * part, part); });
     return {multiply_adds, bytes};

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <functional>
 #include <limits>
 #include <utility>
 
@@ -43,6 +42,7 @@ inline void store(float* to, F x) { std::memcpy(to, &x, sizeof x); }
 inline F splat(float x) { return x - F{}; }
 inline I splat(int32_t x) { return x - I{}; }
 inline F max(F a, F b) { return a > b ? a : b; }
+inline F min(F a, F b) { return a < b ? a : b; }
 inline F absolute(F x) { return reinterpret_cast<F>(reinterpret_cast<I>(x) & 0x7FFFFFFF); }
 
 inline F fma(F a, F b, F c) {
@@ -55,22 +55,22 @@ inline F fma(F a, F b, F c) {
 #endif
 }
 
-// Over the lanes, half by half, which takes few steps one after the other.
-inline float lane_sum(F x) {
-    for (int half = W / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; ++i) x[i] += x[i + half];
+// Over the lanes: every step puts the halves of what is left on top of each other.
+template <class Vector, class Operation>
+inline auto reduce(Vector x, Operation operation) {
+    I lane;
+    for (int i = 0; i < W; ++i) lane[i] = i;
+#pragma GCC unroll 4
+    for (int half = W / 2; half > 0; half /= 2) x = operation(x, __builtin_shuffle(x, lane ^ half));
     return x[0];
+}
+inline float lane_sum(F x) {
+    return reduce(x, [](F a, F b) { return a + b; });
 }
 inline int32_t lane_sum(I x) {
-    for (int half = W / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; ++i) x[i] += x[i + half];
-    return x[0];
+    return reduce(x, [](I a, I b) { return a + b; });
 }
-inline float lane_max(F x) {
-    for (int half = W / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; ++i) x[i] = std::max(x[i], x[i + half]);
-    return x[0];
-}
+inline float lane_max(F x) { return reduce(x, max); }
 
 // Where a sum of `dot` begins, for activations of this sum.
 inline I dot_start([[maybe_unused]] int32_t sum) {
@@ -126,14 +126,15 @@ inline int append_where(I mask, F x, float* to) {
 #endif
 }
 
-// Adding and taking away 1.5 * 2**23 leaves the nearest integer, half to even, of a float below 2**22.
-constexpr float ROUNDER = 12582912.0f;
-inline F nearest(F x) { return (x + ROUNDER) - ROUNDER; }
+// The nearest integer, half to even, of a float below 2**22: adding and taking away 1.5 * 2**23 leaves no other digits.
+inline F nearest(F x) {
+    constexpr float ROUNDER = 12582912.0f;
+    return (x + ROUNDER) - ROUNDER;
+}
 
-// e**x with a relative error of about 2**-23; 0 below -87, which must be the largest x that is asked for below 0
-// where a result of 0 matters. Cephes' expf: Moshier, netlib.org/cephes.
+// e**x with a relative error of about 2**-23, for x up to 88; 0 below -87. Cephes' expf: Moshier, netlib.org/cephes.
 inline F exp(F x) {
-    const F inside = max(x < 88.0f ? x : splat(88.0f), splat(-87.0f));
+    const F inside = max(x, splat(-88.0f));
     const F n = nearest(inside * 1.44269504088896341f);
     const F r = fma(n, splat(2.12194440e-4f), fma(n, splat(-0.693359375f), inside));
     F p = splat(1.9875691500e-4f);
@@ -143,14 +144,15 @@ inline F exp(F x) {
     p = fma(p, r, splat(1.6666665459e-1f));
     p = fma(p, r, splat(5.0000001201e-1f));
     p = fma(p, r * r, r) + 1.0f;
-    const F power = reinterpret_cast<F>((__builtin_convertvector(n, I) + 127) << 23);
-    return x < -87.0f ? F{} : p * power;
+    const I power = (__builtin_convertvector(n, I) + 127) << 23;  // 2**n
+    const F result = p * reinterpret_cast<F>(power);
+    return reinterpret_cast<F>(reinterpret_cast<I>(result) & (x > -87.0f));
 }
 
 // GELU in GPT-2's tanh form: x/2 (1 + tanh(z)) = x / (1 + exp(-2z)) with z = sqrt(2/pi) (x + 0.044715 x^3).
 inline F gelu(F x) {
     const F z = x * fma(x * x, splat(0.044715f), splat(1.0f));
-    return x / (exp(z * -1.5957691216057308f) + 1.0f);
+    return x / (exp(min(z * -1.5957691216057308f, splat(88.0f))) + 1.0f);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -162,10 +164,14 @@ void norm(const float* x, int n, int n_padded, const float* gain, const float* b
     for (int i = 0; i < n_padded; i += W) sums += load(x + i);
     const float mean = lane_sum(sums) / static_cast<float>(n);
     F squares = {};
-    for (int i = 0; i < n; i += W) {
-        F centred = load(x + i) - mean;
-        if (i + W > n)
-            for (int lane = n - i; lane < W; ++lane) centred[lane] = 0;
+    int whole = 0;
+    for (; whole + W <= n; whole += W) {
+        const F centred = load(x + whole) - mean;
+        squares = fma(centred, centred, squares);
+    }
+    if (whole < n) {
+        F centred = load(x + whole) - mean;
+        for (int lane = n - whole; lane < W; ++lane) centred[lane] = 0;
         squares = fma(centred, centred, squares);
     }
     const float factor = 1.0f / std::sqrt(lane_sum(squares) / static_cast<float>(n) + 1e-5f);
@@ -218,11 +224,22 @@ inline void finish(Epilogue epilogue, F x, float* out) {
     store(out, x);
 }
 
+// Bytes that are asked of the memory while something else is computed, `lines` cache lines every PREFETCH_ROWS rows.
+constexpr int PREFETCH_ROWS = 32;
+struct Prefetch {
+    const int8_t* at = nullptr;
+    int lines = 0;
+
+    inline void next() {
+        for (int i = 0; i < lines; ++i, at += 64) __builtin_prefetch(at, 0, 2);
+    }
+};
+
 // sums[r][p] = the integer products of R rows with the 16 columns of P panels. The loops over the tile must be
 // unrolled to the end: else the sums would go through memory.
 template <int R, int P>
 inline void integer_products(const int8_t* a, ptrdiff_t a_stride, const int32_t* a_sum, const int8_t* panels, int k,
-                             I (&sums)[R][P][VECTORS]) {
+                             I (&sums)[R][P][VECTORS], Prefetch ahead = {}) {
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
@@ -230,24 +247,28 @@ inline void integer_products(const int8_t* a, ptrdiff_t a_stride, const int32_t*
 #pragma GCC unroll 4
             for (int v = 0; v < VECTORS; ++v) sums[r][p][v] = dot_start(a_sum[r]);
     const ptrdiff_t panel_bytes = static_cast<ptrdiff_t>(k) * PANEL;
-    for (int i = 0; i < k; i += DEPTH) {
-        Bytes b[P][VECTORS];
+    for (int chunk = 0; chunk < k; chunk += PREFETCH_ROWS) {
+        ahead.next();
+        for (int i = chunk; i < std::min(chunk + PREFETCH_ROWS, k); i += DEPTH) {
+            Bytes b[P][VECTORS];
 #pragma GCC unroll 4
-        for (int p = 0; p < P; ++p) std::memcpy(b[p], panels + p * panel_bytes + i * PANEL, sizeof b[p]);
+            for (int p = 0; p < P; ++p) std::memcpy(b[p], panels + p * panel_bytes + i * PANEL, sizeof b[p]);
 #pragma GCC unroll 8
-        for (int r = 0; r < R; ++r)
+            for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-            for (int p = 0; p < P; ++p)
+                for (int p = 0; p < P; ++p)
 #pragma GCC unroll 4
-                for (int v = 0; v < VECTORS; ++v) sums[r][p][v] = dot(sums[r][p][v], b[p][v], a + r * a_stride + i);
+                    for (int v = 0; v < VECTORS; ++v) sums[r][p][v] = dot(sums[r][p][v], b[p][v], a + r * a_stride + i);
+        }
     }
 }
 
 template <int R, int P>
-void tile_int8(const Int8Rows& a, int row, const Int8Matrix& b, int panel, Epilogue epilogue, float* out, ptrdiff_t out_stride) {
+void tile_int8(const Int8Rows& a, int row, const Int8Matrix& b, int panel, Prefetch ahead, Epilogue epilogue, float* out,
+               ptrdiff_t out_stride) {
     I sums[R][P][VECTORS];
     integer_products<R, P>(a.values + row * a.stride, a.stride, a.sum + row,
-                           b.panels + static_cast<ptrdiff_t>(panel) * b.k * PANEL, b.k, sums);
+                           b.panels + static_cast<ptrdiff_t>(panel) * b.k * PANEL, b.k, sums, ahead);
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p)
 #pragma GCC unroll 4
@@ -316,8 +337,18 @@ inline void cover(int t, int first, int last, Tile tile) {
 
 void multiply_int8(const Int8Rows& a, int t, const Int8Matrix& b, int first, int last, Epilogue epilogue, float* out,
                    ptrdiff_t out_stride) {
+    // The first tile of a group of panels would wait for the memory and the others not; so every tile asks for its share
+    // of the next group.
+    const int n_tiles = (t + ROWS - 1) / ROWS, group_lines = PREFETCH_ROWS * PANEL * PANELS / 64;
+    const int lines = (group_lines + n_tiles - 1) / n_tiles;
+    const ptrdiff_t panel_bytes = static_cast<ptrdiff_t>(b.k) * PANEL;
+    const ptrdiff_t tile_bytes = static_cast<ptrdiff_t>(lines) * 64 * ((b.k + PREFETCH_ROWS - 1) / PREFETCH_ROWS);
+    int tile = 0;
     cover(t, first, last, [&](auto r, auto p, int row, int panel) {
-        tile_int8<r(), p()>(a, row, b, panel, epilogue, out, out_stride);
+        tile = row == 0 ? 0 : tile + 1;
+        Prefetch ahead;
+        if (panel + 2 * PANELS <= b.n_panels) ahead = {b.panels + (panel + PANELS) * panel_bytes + tile * tile_bytes, lines};
+        tile_int8<r(), p()>(a, row, b, panel, ahead, epilogue, out, out_stride);
     });
 }
 
@@ -395,6 +426,9 @@ void attend_int8(const float* q, int d, HeadCache cache, const int32_t* blocks, 
 
     for (int i = 0; i < n_blocks; ++i) {
         const Int8Block block(cache.first_block + blocks[i] * cache.block_stride, d);
+        // The next head's keys and values lie behind these. Whoever computes it: it is on this processor.
+        const auto* next = reinterpret_cast<const char*>(block.keys) + head_block_bytes_int8(d);
+        for (size_t line = 0; line < head_block_bytes_int8(d); line += 64) __builtin_prefetch(next + line, 0, 2);
         I sums[1][1][VECTORS];
         integer_products<1, 1>(query, 0, &query_sum, block.keys, k_padded, sums);
         for (int v = 0; v < VECTORS; ++v)
@@ -403,30 +437,38 @@ void attend_int8(const float* q, int d, HeadCache cache, const int32_t* blocks, 
     }
     const float total = soften(scratch, n);
 
-    float* mixed = scratch + n_blocks * BLOCK_TOKENS;  // (D,) padded to whole panels
-    std::fill(mixed, mixed + d_panels * PANEL, 0.0f);
+    // The scales of the values go into the weights, and these into 7 bits relative to their block's largest: what is small
+    // beside another block's weights still counts. They take the place of the scores: 16 bytes, then the scale. Slots
+    // that were never written have weight 0, whatever their scale.
     for (int i = 0; i < n_blocks; ++i) {
         const Int8Block block(cache.first_block + blocks[i] * cache.block_stride, d);
-        // The scales of the values go into the weights, and those into 7 bits relative to the block's largest. Slots that
-        // were never written have some scale, but weight 0.
+        float* scores = scratch + i * BLOCK_TOKENS;
         float weights[BLOCK_TOKENS];
         for (int v = 0; v < BLOCK_TOKENS; v += W) {
-            const F weight = load(scratch + i * BLOCK_TOKENS + v);
+            const F weight = load(scores + v);
             store(weights + v, weight > 0.0f ? weight * load(block.value_scales + v) : F{});
         }
         int8_t integers[BLOCK_TOKENS];
-        float scale;
         int32_t sum;
-        quantise(weights, BLOCK_TOKENS, BLOCK_TOKENS, integers, &scale, &sum);
-        if (scale == 0) continue;
-        for (int p = 0; p < d_panels; ++p) {
+        quantise(weights, BLOCK_TOKENS, BLOCK_TOKENS, integers, scores + 4, &sum);
+        std::memcpy(scores, integers, sizeof integers);
+        std::memcpy(scores + 5, &sum, sizeof sum);
+    }
+    float* mixed = scratch + n_blocks * BLOCK_TOKENS;  // (D,) padded to whole panels
+    for (int p = 0; p < d_panels; ++p) {
+        F mix[VECTORS] = {};
+        for (int i = 0; i < n_blocks; ++i) {
+            const Int8Block block(cache.first_block + blocks[i] * cache.block_stride, d);
+            const float* weights = scratch + i * BLOCK_TOKENS;
+            int8_t integers[BLOCK_TOKENS];
+            int32_t sum;
+            std::memcpy(integers, weights, sizeof integers);
+            std::memcpy(&sum, weights + 5, sizeof sum);
             I sums[1][1][VECTORS];
             integer_products<1, 1>(integers, 0, &sum, block.values + p * PANEL * BLOCK_TOKENS, BLOCK_TOKENS, sums);
-            for (int v = 0; v < VECTORS; ++v) {
-                float* at = mixed + p * PANEL + v * W;
-                store(at, fma(__builtin_convertvector(sums[0][0][v], F), splat(scale), load(at)));
-            }
+            for (int v = 0; v < VECTORS; ++v) mix[v] = fma(__builtin_convertvector(sums[0][0][v], F), splat(weights[4]), mix[v]);
         }
+        for (int v = 0; v < VECTORS; ++v) store(mixed + p * PANEL + v * W, mix[v]);
     }
     for (int i = 0; i < d; ++i) out[i] = mixed[i] / total;
 }
@@ -460,151 +502,149 @@ void attend_float32(const float* q, int d, HeadCache cache, const int32_t* block
 // ---------------------------------------------------------------------------------------------------------------------
 // Sampling
 
-// What each token counts for when the best are chosen: its probability (up to a factor), or 1.
-struct Weight {
-    float top, factor;
-    F operator()(F logits) const { return exp((logits - top) * factor); }
-};
-struct One {
-    F operator()(F) const { return splat(1.0f); }
+// A type of this file's own: with the library's, the linker would keep one of the instruction sets' algorithms for all.
+struct Descending {
+    bool operator()(float a, float b) const { return a > b; }
 };
 
-// The smallest of the candidates x (n,) before which, in descending order, there is less weight than `target`. What
-// lies beyond it is thrown away half by half, so nothing is sorted. `other` has room for n and W more, as has x.
-template <class WeightOf>
-float select(float* x, float* other, int n, double target, WeightOf weight_of) {
-    const float nothing = -std::numeric_limits<float>::infinity();
-    while (true) {
-        for (int i = n; i < round_up(n, W); ++i) x[i] = x[n - 1];
-        F highest = load(x), lowest = highest;
-        for (int i = W; i < n; i += W) {
-            const F values = load(x + i);
-            highest = max(highest, values);
-            lowest = lowest < values ? lowest : values;
-        }
-        const float top = lane_max(highest), bottom = -lane_max(-lowest);
-        if (top == bottom) return top;
-        float pivot = bottom + (top - bottom) / 2;
-        if (!(pivot < top)) pivot = bottom;
-
-        for (int i = n; i < round_up(n, W); ++i) x[i] = nothing;  // counts for neither side
-        int above = 0, below = 0;
-        F mass = {};
+// The smallest weight in the nucleus: the heaviest of w (n,), `total` in all, in descending order, until there is `target`
+// before the next. Half of what is left is thrown away at a time, so nothing is sorted. `kept` has room for n, a multiple of W.
+float nucleus(const float* w, float* kept, int n, double total, double target) {
+    // The answer lies above `low` and not above `high`: 1 is the likeliest token's weight, and all that weigh less than an
+    // n-th of what is left out are left out. The bits of positive floats are in the floats' order, so that halves are taken
+    // of the logarithm.
+    int32_t low, high;
+    const float lowest = static_cast<float>((total - target) / n), highest = 1.0f;
+    std::memcpy(&low, &lowest, sizeof low);
+    std::memcpy(&high, &highest, sizeof high);
+    --low;
+    while (n > W && high - low > 1) {
+        const int32_t middle = low + (high - low) / 2;
+        float pivot;
+        std::memcpy(&pivot, &middle, sizeof pivot);
+        F masses = {};
         for (int i = 0; i < n; i += W) {
-            const F values = load(x + i);
-            const I is_above = values > pivot;
-            mass += is_above ? weight_of(values) : F{};
-            above += append_where(is_above, values, other + above);
-            below += append_where((values <= pivot) & (values > nothing), values, x + below);  // never ahead of i
+            const F x = load(w + i);
+            masses += x > pivot ? x : F{};
         }
-        const double mass_above = lane_sum(mass);
-        if (mass_above < target) {
-            target -= mass_above;
-            n = below;
-        } else {
-            std::swap(x, other);
-            n = above;
+        const double mass = lane_sum(masses);
+        const bool below = mass < target;  // the nucleus reaches down to the pivot, or deeper
+        if (below) target -= mass;
+        (below ? high : low) = middle;
+        int count = 0;
+        for (int i = 0; i < n; i += W) {
+            const F x = load(w + i);
+            count += append_where(below ? x <= pivot : x > pivot, x, kept + count);  // in place: never ahead of i
+        }
+        w = kept;
+        for (n = count; n % W != 0; ++n) kept[n] = 0;
+    }
+    std::copy(w, w + n, kept);
+    std::sort(kept, kept + n, Descending());
+    int last = 0;
+    for (double mass = kept[0]; last + 1 < n && mass < target && kept[last + 1] > 0; mass += kept[last]) ++last;
+    return kept[last];
+}
+
+// The k-th largest of the logits. `others` has room for as many.
+float kth_largest(const float* logits, int n, const float* group_tops, int k, float* others) {
+    const int n_groups = n / DRAW_PADDING;
+    float bound = -std::numeric_limits<float>::infinity();
+    if (k <= n_groups) {  // the k-th largest of the groups' tops is a bound: k logits at least are not below it
+        std::copy(group_tops, group_tops + n_groups, others);
+        std::nth_element(others, others + k - 1, others + n_groups, Descending());
+        bound = others[k - 1];
+    }
+    int count = 0;
+    for (int group = 0; group < n_groups; ++group) {
+        if (group_tops[group] < bound) continue;
+        for (int i = 0; i < DRAW_PADDING; i += W) {
+            const F x = load(logits + group * DRAW_PADDING + i);
+            count += append_where(x >= bound, x, others + count);
         }
     }
+    std::nth_element(others, others + k - 1, others + count, Descending());
+    return others[k - 1];
 }
 
 int32_t draw(float* logits, int n, const Sampling& sampling, float* scratch) {
-    const float nothing = -std::numeric_limits<float>::infinity();
+    constexpr float LOWEST = std::numeric_limits<float>::lowest();
     const int padded = round_up(n, DRAW_PADDING), n_groups = padded / DRAW_PADDING;
-    for (int i = n; i < padded; ++i) logits[i] = nothing;
+    float *weights = scratch, *others = scratch + padded, *group_tops = scratch + 2 * padded, *masses = group_tops + n_groups;
+    std::fill(logits + n, logits + padded, LOWEST);
 
-    // The largest of each group of 64, and whether all are finite: x - x is 0 for those alone.
-    float *candidates = scratch, *other = scratch + padded, *group_tops = scratch + 2 * padded;
-    F largest = splat(nothing), strange = {};
+    F largest = splat(LOWEST), strange = {};
     for (int group = 0; group < n_groups; ++group) {
-        F best = splat(nothing);
-        for (int i = 0; i < DRAW_PADDING; i += W) best = max(best, load(logits + group * DRAW_PADDING + i));
-        group_tops[group] = lane_max(best);
-        largest = max(largest, best);
+        F top = splat(LOWEST);
+        for (int i = 0; i < DRAW_PADDING; i += W) {
+            const F x = load(logits + group * DRAW_PADDING + i);
+            top = max(top, x);
+            strange += x - x;  // not 0 where a logit is infinite or no number
+        }
+        group_tops[group] = lane_max(top);
+        largest = max(largest, top);
     }
-    for (int i = 0; i + W <= n; i += W) {
-        const F x = load(logits + i);
-        strange += x - x;
-    }
-    float rest = lane_sum(strange);
-    for (int i = n / W * W; i < n; ++i) rest += logits[i] - logits[i];
-    if (!(rest == 0)) return NOT_FINITE;
+    if (!(lane_sum(strange) == 0)) return NOT_FINITE;
     const float top = lane_max(largest);
 
     if (sampling.temperature == 0) {
-        const float* group = std::find(group_tops, group_tops + n_groups, top);
-        const float* from = logits + (group - group_tops) * DRAW_PADDING;
+        const auto group = std::find(group_tops, group_tops + n_groups, top) - group_tops;
+        const float* from = logits + group * DRAW_PADDING;
         return static_cast<int32_t>(std::find(from, from + DRAW_PADDING, top) - logits);
     }
 
-    // An inverse that is still finite where the temperature is next to nothing: 0 times it must stay 0.
-    const Weight weight_of{top, std::min(1.0f / sampling.temperature, 1e30f)};
-    float threshold = nothing;
-    if (sampling.top_p >= 1) {
-        // keeps everything
-    } else if (sampling.top_p > 0) {
-        F masses = {};
-        for (int i = 0; i < padded; i += W) masses += weight_of(load(logits + i));
-        const double total = lane_sum(masses), target = static_cast<double>(sampling.top_p) * total;
-        // All those together that are this unlikely weigh less than what top_p leaves out.
-        const double unlikely = (total - target) / n;
-        const float bound = unlikely > 0 ? top + static_cast<float>(std::log(unlikely)) / weight_of.factor : nothing;
-        int count = 0;
-        for (int i = 0; i < padded; i += W) {
-            const F x = load(logits + i);
-            count += append_where((x >= bound) & (x > nothing), x, candidates + count);
-        }
-        threshold = select(candidates, other, count, target, weight_of);
-    } else if (sampling.top_k > 0 && sampling.top_k < n) {
-        // The k-th largest of the groups' tops is a bound: k logits at least are not below it.
-        float bound = nothing;
-        if (sampling.top_k <= n_groups) {
-            std::copy(group_tops, group_tops + n_groups, other);
-            std::nth_element(other, other + sampling.top_k - 1, other + n_groups, std::greater<>());
-            bound = other[sampling.top_k - 1];
-        }
-        int count = 0;
-        for (int group = 0; group < n_groups; ++group) {
-            if (group_tops[group] < bound) continue;
-            for (int i = 0; i < DRAW_PADDING; i += W) {
-                const F x = load(logits + group * DRAW_PADDING + i);
-                count += append_where((x >= bound) & (x > nothing), x, candidates + count);
-            }
-        }
-        threshold = select(candidates, other, count, sampling.top_k, One{});
-    }
+    float lowest_logit = LOWEST;
+    if (sampling.top_p == 0 && sampling.top_k > 0 && sampling.top_k < n)
+        lowest_logit = kth_largest(logits, padded, group_tops, sampling.top_k, others);
 
-    // Invert the cumulative distribution in the order of the token ids: first find the group, then the token in it.
-    float* masses = candidates;
+    // Probabilities up to a factor: the likeliest token's is 1. The inverse must be finite however small the temperature
+    // is, for 0 times it must stay 0.
+    const float inverse = std::min(1.0f / sampling.temperature, 1e30f);
     double total = 0;
     for (int group = 0; group < n_groups; ++group) {
         F mass = {};
-        if (group_tops[group] >= threshold)
+        if (group_tops[group] >= lowest_logit)
             for (int i = 0; i < DRAW_PADDING; i += W) {
                 const F x = load(logits + group * DRAW_PADDING + i);
-                mass += x >= threshold ? weight_of(x) : F{};
+                const F weight = x >= lowest_logit ? exp((x - top) * inverse) : F{};
+                store(weights + group * DRAW_PADDING + i, weight);
+                mass += weight;
             }
         masses[group] = lane_sum(mass);
         total += masses[group];
     }
-    double left = uniform(sampling.seed, sampling.position, sampling.sample) * total;
-    int group = 0, last_group = 0;
-    for (; group < n_groups; ++group) {
-        if (masses[group] == 0) continue;
-        last_group = group;
-        if (left < masses[group]) break;
-        left -= masses[group];
-    }
-    int32_t token = -1;
-    for (int i = 0; i < DRAW_PADDING; i += W) {
-        const F x = load(logits + last_group * DRAW_PADDING + i);
-        const F weights = x >= threshold ? weight_of(x) : F{};
-        for (int lane = 0; lane < W; ++lane) {
-            if (weights[lane] == 0) continue;
-            token = last_group * DRAW_PADDING + i + lane;  // rounding may leave a little behind the last one: it stays
-            if (left < weights[lane]) return token;
-            left -= weights[lane];
+
+    float lowest_weight = 0;
+    if (sampling.top_p > 0 && sampling.top_p < 1) {
+        lowest_weight = nucleus(weights, others, padded, total, sampling.top_p * total);
+        total = 0;
+        for (int group = 0; group < n_groups; ++group) {
+            F mass = {};
+            for (int i = 0; i < DRAW_PADDING; i += W) {
+                const F weight = load(weights + group * DRAW_PADDING + i);
+                mass += weight >= lowest_weight ? weight : F{};
+            }
+            masses[group] = lane_sum(mass);
+            total += masses[group];
         }
+    }
+
+    // Invert the cumulative distribution in the order of the token ids: first find the group, then the token in it. Where
+    // rounding leaves a little behind the last one, it is the last one.
+    double left = uniform(sampling.seed, sampling.position, sampling.sample) * total;
+    int group = 0;
+    for (int i = 0; i < n_groups; ++i) {
+        if (masses[i] == 0) continue;
+        group = i;
+        if (left < masses[i]) break;
+        left -= masses[i];
+    }
+    int32_t token = 0;
+    for (int i = group * DRAW_PADDING; i < (group + 1) * DRAW_PADDING; ++i) {
+        if (weights[i] == 0 || weights[i] < lowest_weight) continue;
+        token = i;
+        if (left < weights[i]) break;
+        left -= weights[i];
     }
     return token;
 }

@@ -1,8 +1,6 @@
 #include "model.h"
 
 #include <algorithm>
-#include <cstdlib>
-#include <new>
 #include <stdexcept>
 
 namespace pokegen {
@@ -19,19 +17,13 @@ size_t head_block_bytes(const HParams& hparams, Precision precision) {
 
 }  // namespace
 
-void Model::Free::operator()(std::byte* memory) const { std::free(memory); }
-
 size_t Model::block_bytes(const HParams& hparams, Precision precision) {
     return head_block_bytes(hparams, precision) * static_cast<size_t>(hparams.n_head) * static_cast<size_t>(hparams.n_layer);
 }
 
 Model::Model(const Layout& layout, const std::byte* arena, int n_blocks, int n_threads, Isa isa)
-    : layout_(layout), arena_(arena), kernels_(kernels_for(isa)), pool_(n_threads), n_blocks_(n_blocks) {
-    if (!is_supported(isa)) throw std::invalid_argument("this processor does not have the instruction set");
-    if (n_blocks < 1) throw std::invalid_argument("n_blocks must be at least 1");
-    // Zeroed memory takes none before it is written to.
-    cache_.reset(static_cast<std::byte*>(std::calloc(static_cast<size_t>(n_blocks), block_bytes(layout.hparams(), layout.precision()))));
-    if (!cache_) throw std::bad_alloc();
+    : layout_(layout), arena_(arena), kernels_(kernels_for(isa)), pool_(n_threads), n_blocks_(n_blocks),
+      cache_(static_cast<size_t>(n_blocks) * block_bytes(layout.hparams(), layout.precision())) {
     const auto& hparams = layout.hparams();
     const int attention_scratch = round_up(hparams.n_ctx, BLOCK_TOKENS) + round_up(hparams.head_dim(), PANEL);
     const int draw_scratch = 3 * round_up(hparams.n_vocab, DRAW_PADDING);
@@ -41,7 +33,7 @@ Model::Model(const Layout& layout, const std::byte* arena, int n_blocks, int n_t
 HeadCache Model::head_cache(int layer, int head) const {
     const auto& hparams = layout_.hparams();
     const size_t head_bytes = head_block_bytes(hparams, layout_.precision());
-    return {cache_.get() + static_cast<size_t>(layer * hparams.n_head + head) * head_bytes,
+    return {cache_.data() + static_cast<size_t>(layer * hparams.n_head + head) * head_bytes,
             static_cast<ptrdiff_t>(block_bytes(hparams, layout_.precision()))};
 }
 

@@ -4,9 +4,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
+#include "huge_memory.h"
 #include "layout.h"
 #include "thread_pool.h"
 
@@ -59,10 +59,7 @@ private:
     ThreadPool pool_;
     int n_blocks_;
 
-    struct Free {
-        void operator()(std::byte* memory) const;
-    };
-    std::unique_ptr<std::byte, Free> cache_;
+    HugeMemory cache_;
 
     // The activations of a step's T rows; each array grows to what the largest step needs.
     std::vector<Row> rows_;

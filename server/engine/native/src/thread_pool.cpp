@@ -23,7 +23,7 @@ inline void pause() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int n_threads) {
+ThreadPool::ThreadPool(int n_threads) : parts_(new Part[static_cast<size_t>(n_threads)]) {
     try {
         for (int thread = 1; thread < n_threads; ++thread) workers_.emplace_back(&ThreadPool::work, this, thread);
     } catch (...) {
@@ -49,8 +49,11 @@ ThreadPool::~ThreadPool() {
 void ThreadPool::run(int n, Call call, void* context) {
     call_ = call;
     context_ = context;
-    n_ = n;
-    next_.store(0, std::memory_order_relaxed);
+    for (int i = 0; i < size(); ++i) {
+        const auto begin = static_cast<uint64_t>(n) * static_cast<uint64_t>(i) / static_cast<uint64_t>(size());
+        const auto end = static_cast<uint64_t>(n) * static_cast<uint64_t>(i + 1) / static_cast<uint64_t>(size());
+        parts_[static_cast<size_t>(i)].left.store(begin << 32 | end, std::memory_order_relaxed);
+    }
     left_.store(0, std::memory_order_relaxed);
     const uint64_t number = (state_.load(std::memory_order_relaxed) >> NUMBER) + 1;
     // Sequentially consistent with sleepers_: either the sleeper sees the job, or it is seen here and woken.
@@ -102,15 +105,31 @@ void ThreadPool::work(int thread) {
     }
 }
 
-void ThreadPool::take_ranges(int thread) {
-    // Large ranges first, for few atomic operations; small ones last, so that all end at the same time.
-    int begin = next_.load(std::memory_order_relaxed);
-    while (begin < n_) {
-        const int end = begin + std::max(1, (n_ - begin) / (2 * size()));
-        if (next_.compare_exchange_weak(begin, end, std::memory_order_relaxed)) {
-            call_(context_, begin, end, thread);
-            begin = next_.load(std::memory_order_relaxed);
+// Take a range from a thread's part: its own thread from the front, others from the back, so that they meet late.
+bool ThreadPool::take(int part, bool own, int& begin, int& end) {
+    auto& left = parts_[static_cast<size_t>(part)].left;
+    uint64_t old = left.load(std::memory_order_relaxed);
+    while (true) {
+        begin = static_cast<int>(old >> 32);
+        end = static_cast<int>(old & 0xFFFFFFFF);
+        if (begin >= end) return false;
+        // Large ranges first, for few atomic operations; small ones last, so that all end at the same time.
+        const int taken = std::max(1, (end - begin) / 4);
+        const int middle = own ? begin + taken : end - taken;
+        const uint64_t rest = own ? static_cast<uint64_t>(middle) << 32 | static_cast<uint64_t>(end)
+                                  : static_cast<uint64_t>(begin) << 32 | static_cast<uint64_t>(middle);
+        if (left.compare_exchange_weak(old, rest, std::memory_order_relaxed)) {
+            (own ? end : begin) = middle;
+            return true;
         }
+    }
+}
+
+void ThreadPool::take_ranges(int thread) {
+    int begin, end;
+    for (int i = 0; i < size(); ++i) {
+        const int part = (thread + i) % size();
+        while (take(part, i == 0, begin, end)) call_(context_, begin, end, thread);
     }
 }
 

@@ -4,9 +4,10 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
-#include <utility>
+#include <type_traits>
 #include <vector>
 
 namespace pokegen {
@@ -23,7 +24,9 @@ public:
 
     // Call body(begin, end, thread) for ranges that together are 0 to n - 1, and return when all are done. `thread`
     // is 0 to size() - 1, and no two ranges run at once under the same number. The body must not throw.
-    // Threads that are asleep, or that the operating system runs late, are not waited for: the others do their share.
+    // Every thread begins with a part of its own, the same for the same n, so that what it finds in its caches is what it
+    // has left there. Threads that are asleep, or that the operating system runs late, are not waited for: the others
+    // take over their parts.
     template <class Body>
     void parallel_for(int n, Body&& body) {
         if (n <= 0) return;
@@ -41,13 +44,18 @@ private:
     void run(int n, Call call, void* context);
     void work(int thread);
     void take_ranges(int thread);
+    bool take(int part, bool own, int& begin, int& end);
     bool has_news(uint64_t seen) const;
 
     // The job. Written by run() while no worker is inside; read by workers after they have entered.
     Call call_ = nullptr;
     void* context_ = nullptr;
-    int n_ = 0;
-    alignas(64) std::atomic<int> next_{0};
+
+    // What is left of each thread's part: begin in the upper half, end in the lower.
+    struct alignas(64) Part {
+        std::atomic<uint64_t> left{0};
+    };
+    std::unique_ptr<Part[]> parts_;
 
     // The job's number, whether it may be entered, and how many workers have: in one word, so that a worker either
     // enters a job that is open or learns that it has closed.
