@@ -1,6 +1,7 @@
 """A checkpoint directory, opened."""
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,8 @@ from server.weights.files import DataFiles
 from server.weights.layout import HParams
 from server.weights.stored import StoredTensor
 from server.weights.tokenizer import Tokenizer
+
+DIGEST_SIZE = 32  # bytes
 
 _NAME_A_DIRECTORY = "name a directory that holds a checkpoint and may be read"
 
@@ -52,6 +55,38 @@ class Checkpoint:
         not have.
         """
         return self._tensors[name].read()
+
+    def rows(self, name: str) -> Iterator[NDArray[np.float32]]:
+        """One tensor as `tensor` gives it, but in slices of whole rows of about 1 MiB, in order.
+
+        So a token embedding of 50,257 rows never stands in memory as a whole. The slices may be read-only. What
+        `tensor` raises at once is raised behind the last of them: until then none of them is known to be sound.
+        """
+        return self._tensors[name].rows()
+
+    def stamp(self) -> str:
+        """Another one as soon as a data file is replaced or written to: a digest that costs no reading.
+
+        It is of where each tensor lies, and of each file's name, size and time of modification. A copy of the files
+        may have another stamp; it has the same `digest`.
+        """
+        places = [
+            (name, stored.file.path.name, stored.file.size, stored.file.mtime_ns, stored.offset, stored.dtype)
+            for name, stored in self._tensors.items()
+        ]
+        return hashlib.blake2b(repr(places).encode(), digest_size=DIGEST_SIZE).hexdigest()
+
+    def digest(self) -> str:
+        """The identity of the weights, whatever files they are in: BLAKE2b of the tensors as they are stored.
+
+        Reads all of them, about a gigabyte a second. Raises CheckpointError as `tensor` does, but for NaN.
+        """
+        digest = hashlib.blake2b(digest_size=DIGEST_SIZE)
+        for name, stored in self._tensors.items():
+            digest.update(f"{name} {stored.dtype} {stored.shape}\n".encode())
+            for piece in stored.pieces():
+                digest.update(piece.data)
+        return digest.hexdigest()
 
     def close(self) -> None:
         """Close the data files. The tokenizer and the sizes stay."""

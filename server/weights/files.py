@@ -25,7 +25,9 @@ class DataFile:
             raise CheckpointError(path, problem, "copy the whole checkpoint directory, with this file in it")
         self.path = path
         self._file = path.open("rb", buffering=0)
-        self.size = os.fstat(self._file.fileno()).st_size
+        stat = os.fstat(self._file.fileno())
+        self.size = stat.st_size
+        self.mtime_ns = stat.st_mtime_ns
 
     def read(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`, for any thread. Raises CheckpointError when the file ends before them."""

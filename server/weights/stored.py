@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from server.weights.errors import COPY_AGAIN, CheckpointError
 from server.weights.files import DataFile
 
-# What is read at a time, so that no tensor is in memory twice. A multiple of every item size.
+# What is read at a time, in bytes, so that no tensor is in memory twice. A multiple of every item size.
 PIECE = 1 << 20
 
 
@@ -74,11 +74,11 @@ class StoredTensor:
                 COPY_AGAIN,
             )
 
-    def pieces(self) -> Iterator[NDArray[np.floating]]:
-        """The items in order, some at a time. Raises CheckpointError, at the end, for a wrong checksum."""
+    def pieces(self, size: int = PIECE) -> Iterator[NDArray[np.floating]]:
+        """The items in order, `size` bytes at a time. Raises CheckpointError, at the end, for a wrong checksum."""
         crc = 0
-        for start in range(0, self.size, PIECE):
-            raw = self.file.read(self.offset + start, min(PIECE, self.size - start))
+        for start in range(0, self.size, size):
+            raw = self.file.read(self.offset + start, min(size, self.size - start))
             if self.checksum is not None:
                 crc = google_crc32c.extend(crc, raw)
             yield _DECODE[self.dtype](raw)
@@ -89,24 +89,30 @@ class StoredTensor:
                 COPY_AGAIN,
             )
 
-    def read(self) -> NDArray[np.float32]:
-        """The tensor in an array of its own.
+    def rows(self) -> Iterator[NDArray[np.float32]]:
+        """The tensor in slices of whole rows along its first axis, of about `PIECE` bytes; they may be read-only.
 
-        Raises CheckpointError for a wrong checksum, a shrunk file, or a number that is NaN or infinite.
+        Raises CheckpointError for a shrunk file, and behind the last slice for a wrong checksum, or a number that is
+        NaN or infinite: only then are those before it known to be sound.
         """
-        tensor = np.empty(self.shape, np.float32)
-        flat = tensor.reshape(-1)
-        start = 0
+        row = self.size // self.shape[0]
         finite = True
-        for piece in self.pieces():
-            part = flat[start : start + piece.size]
-            part[:] = piece
-            start += piece.size
-            finite = finite and bool(np.isfinite(part).all())
+        for piece in self.pieces(max(1, PIECE // row) * row):
+            rows = piece.astype(np.float32, copy=False).reshape(-1, *self.shape[1:])
+            finite = finite and bool(np.isfinite(rows).all())
+            yield rows
         if not finite:  # said after the checksum: what was damaged on the way was sound where it came from
             raise CheckpointError(
                 self.file.path,
                 f"tensor {self.name} holds NaN or infinite values",
                 "its training has failed: take a checkpoint of an earlier step",
             )
+
+    def read(self) -> NDArray[np.float32]:
+        """The tensor in an array of its own. Raises CheckpointError as `rows` does."""
+        tensor = np.empty(self.shape, np.float32)
+        start = 0
+        for rows in self.rows():
+            tensor[start : start + len(rows)] = rows
+            start += len(rows)
         return tensor

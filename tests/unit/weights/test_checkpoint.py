@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from server.weights import CheckpointError, open_checkpoint
+from server.weights import CheckpointError, open_checkpoint, stored
 from server.weights.files import DataFiles
 from server.weights.stored import StoredTensor, masked_crc32c
 from tests.checkpoints import TINY, random_tensors
@@ -38,6 +38,61 @@ def test_it_gives_every_tensor(kind: str, request: pytest.FixtureRequest) -> Non
         assert checkpoint.tokenizer.n_vocab == TINY.n_vocab
         for name, expected in random_tensors(TINY, seed=1).items():
             np.testing.assert_array_equal(checkpoint.tensor(name), expected)
+
+
+@pytest.mark.parametrize("kind", ["gpt2_simple", "hugging_face"])
+def test_rows_make_up_the_tensor(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored, "PIECE", 100)  # four rows of six channels, and less than one row of c_attn
+    with open_checkpoint(request.getfixturevalue(kind)) as checkpoint:
+        for name, expected in random_tensors(TINY, seed=1).items():
+            slices = list(checkpoint.rows(name))
+            assert all(rows.dtype == np.float32 and rows.shape[1:] == expected.shape[1:] for rows in slices)
+            np.testing.assert_array_equal(np.concatenate(slices), expected)
+        assert len(list(checkpoint.rows("wte"))) == TINY.n_vocab / 4
+        assert len(list(checkpoint.rows("h0/mlp/c_fc/w"))) == TINY.n_embd
+
+
+def test_rows_are_float32_whatever_is_stored(hugging_face: Path) -> None:
+    path = hugging_face / "model.safetensors"
+    tensors = {name: tensor.astype(np.float16) for name, tensor in load_file(path).items()}
+    save_file(tensors, path)
+    with open_checkpoint(hugging_face) as checkpoint:
+        [rows] = checkpoint.rows("wpe")
+        assert rows.dtype == np.float32
+        np.testing.assert_array_equal(rows, tensors["transformer.wpe.weight"])
+
+
+def test_rows_are_checked_as_well(gpt2_simple: Path) -> None:
+    """Behind the last of them, as the checksum is that of all."""
+    data = gpt2_simple / DATA
+    data.write_bytes(bytes(data.stat().st_size))
+    with open_checkpoint(gpt2_simple) as checkpoint:
+        rows = checkpoint.rows("wpe")
+        assert not next(rows).any()
+        with pytest.raises(CheckpointError, match=f"{DATA}: tensor model/wpe has a checksum other than"):
+            next(rows)
+
+
+def test_a_copy_has_the_same_digest_and_another_stamp(gpt2_simple: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(gpt2_simple, tmp_path / "copy"))
+    with open_checkpoint(gpt2_simple) as one, open_checkpoint(copy) as other:
+        assert (one.digest(), one.stamp()) == (other.digest(), other.stamp()), "copytree keeps the times"
+    os.utime(copy / DATA, (1, 1))
+    with open_checkpoint(gpt2_simple) as one, open_checkpoint(copy) as other:
+        assert one.digest() == other.digest()
+        assert one.stamp() != other.stamp()
+
+
+def test_one_other_weight_is_another_digest(hugging_face: Path) -> None:
+    path = hugging_face / "model.safetensors"
+    with open_checkpoint(hugging_face) as before:
+        tensors = load_file(path)
+        tensors["transformer.h.0.ln_2.bias"][3] += 1e-6
+        save_file(tensors, path)
+        with open_checkpoint(hugging_face) as after:
+            assert before.digest() != after.digest()
 
 
 def test_an_array_is_the_callers_own(gpt2_simple: Path) -> None:
