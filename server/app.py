@@ -30,6 +30,8 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
             settings.engine,
             max_running=settings.max_running,
             max_waiting=settings.max_waiting,
+            threads=settings.engine_threads,
+            isa=settings.isa,
             on_crash=_end_process_soon,
         )
     atexit.register(engine.close)

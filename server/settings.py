@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from server.engine import MAX_TEMPERATURE, EngineName
+from server.engine import MAX_TEMPERATURE, EngineName, Isa
 from server.weights import Checkpoint
 from server.weights.registry import is_model_name, require_registry_address
 
@@ -43,8 +43,26 @@ class Settings(BaseSettings):
     ] = "sqlite:///run/registry/mlflow.db"
     engine: Annotated[
         EngineName,
-        Field(description="What computes: numpy, or gpt2-simple (needs the optional TensorFlow packages)."),
-    ] = "numpy"
+        Field(
+            description="What computes: int8 or float32 (the C++ core), numpy (the reference), or gpt2-simple (needs"
+            " the optional TensorFlow packages)."
+        ),
+    ] = "int8"
+    engine_threads: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1024,
+            description="Threads of the C++ core; 0 is as many as the processors that it may use.",
+        ),
+    ] = 0
+    isa: Annotated[
+        Isa,
+        Field(
+            description="Instruction set of the C++ core: avx512-vnni, avx2, portable, or auto, the best of those"
+            " that the processor has."
+        ),
+    ] = "auto"
 
     max_running: Annotated[int, Field(ge=1, le=1024, description="Samples that are generated at once.")] = 16
     max_waiting: Annotated[

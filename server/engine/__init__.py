@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from server.engine.core import SequentialCore
+from server.engine.cpus import usable_cpus
 from server.engine.engine import Engine
 from server.engine.errors import (
     DeadlineExceededError,
@@ -19,11 +20,13 @@ from server.engine.generation import FinishReason, Generation, Piece, Sample, Ti
 from server.engine.gpt2 import GPT2
 from server.engine.kv_cache import KVCache
 from server.engine.memory import MIB, cache_blocks, memory_limit
+from server.engine.native import ISAS, Isa, NativeCore
 from server.engine.sampling import MAX_SEED, MAX_TEMPERATURE, SamplingParams
 from server.weights import Checkpoint, HParams
 from server.weights.layout import tensor_shapes
 
 __all__ = [
+    "ISAS",
     "MAX_SEED",
     "MAX_TEMPERATURE",
     "DeadlineExceededError",
@@ -35,6 +38,7 @@ __all__ = [
     "EngineName",
     "FinishReason",
     "Generation",
+    "Isa",
     "NotEnoughMemoryError",
     "Piece",
     "PromptTooLongError",
@@ -49,20 +53,26 @@ __all__ = [
 if TYPE_CHECKING:
     from server.engine.gpt2_simple import GPT2Simple
 
-EngineName = Literal["numpy", "gpt2-simple"]
+# int8 and float32 are the native core, numpy the reference, gpt2-simple the oracle.
+EngineName = Literal["int8", "float32", "numpy", "gpt2-simple"]
 
 # What the process takes beside weights and cache: Python and its libraries, and room for a step's activations.
-PROCESS_BYTES = {"numpy": 256 * MIB, "gpt2-simple": 1024 * MIB}
+PROCESS_BYTES = {"int8": 192 * MIB, "float32": 192 * MIB, "numpy": 256 * MIB, "gpt2-simple": 1024 * MIB}
 
 
 def plan_cache(hparams: HParams, name: EngineName, max_running: int) -> int:
-    """How many key/value blocks the engine will have. Raises NotEnoughMemoryError."""
+    """How many key/value blocks the engine will have. Raises NotEnoughMemoryError, and ValueError as `load_model`."""
+    if name in ("int8", "float32"):
+        block_bytes = NativeCore.block_bytes(hparams, name)
+        model_bytes = NativeCore.bytes_needed(hparams, name, max_running)
+    else:
+        block_bytes = KVCache.block_bytes(hparams)
+        model_bytes = 4 * sum(math.prod(shape) for shape in tensor_shapes(hparams).values())
     return cache_blocks(
         hparams,
         max_running,
-        block_bytes=KVCache.block_bytes(hparams),
-        other_bytes=PROCESS_BYTES[name]
-        + 4 * sum(math.prod(shape) for shape in tensor_shapes(hparams).values()),
+        block_bytes=block_bytes,
+        other_bytes=PROCESS_BYTES[name] + model_bytes,
         limit=memory_limit(),
     )
 
@@ -73,16 +83,19 @@ def create_engine(
     *,
     max_running: int,
     max_waiting: int,
+    threads: int = 0,
+    isa: Isa = "auto",
     on_crash: Callable[[], None] = lambda: None,
 ) -> Engine:
-    """An engine for a checkpoint, which has proven itself by making a few tokens; the arguments are `Engine`'s.
+    """An engine for a checkpoint, which has proven itself by making a few tokens.
 
-    Raises CheckpointError where a tensor cannot be read, NotEnoughMemoryError, EngineFailedError where the first
-    token fails, and ImportError where the engine's optional packages are missing.
+    threads and isa are `load_model`'s, the other arguments `Engine`'s. Raises what `load_model` raises,
+    NotEnoughMemoryError, and EngineFailedError where the first token fails.
     """
     n_blocks = plan_cache(checkpoint.hparams, name, max_running)
+    model = load_model(checkpoint, name, n_blocks, threads, isa)
     engine = Engine(
-        SequentialCore(load_model(checkpoint, name, n_blocks)),
+        model if isinstance(model, NativeCore) else SequentialCore(model),
         checkpoint.hparams,
         checkpoint.tokenizer,
         n_blocks=n_blocks,
@@ -99,12 +112,18 @@ def create_engine(
     return engine
 
 
-def load_model(checkpoint: Checkpoint, name: EngineName, n_blocks: int) -> "GPT2 | GPT2Simple":
+def load_model(
+    checkpoint: Checkpoint, name: EngineName, n_blocks: int, threads: int = 0, isa: Isa = "auto"
+) -> "NativeCore | GPT2 | GPT2Simple":
     """The model that an engine computes, with a key/value cache for `n_blocks` blocks.
 
-    Raises CheckpointError where a tensor cannot be read, and ImportError where the engine's optional packages are
-    missing.
+    threads: how many compute; 0 stands for as many as there are processors. isa: their instruction set. Both concern
+    the native core alone. Raises CheckpointError where a tensor cannot be read, ValueError where the native core can't
+    compute with such sizes or the processor lacks the instruction set, and ImportError where the engine's optional
+    packages are missing.
     """
+    if name in ("int8", "float32"):
+        return NativeCore(checkpoint, name, n_blocks, threads or usable_cpus(), isa)
     if name == "gpt2-simple":
         from server.engine.gpt2_simple import GPT2Simple  # brings TensorFlow, which no other engine needs
 

@@ -89,7 +89,7 @@ def checkpoint(oracle: Oracle) -> Iterator[Checkpoint]:
         yield opened
 
 
-@pytest.fixture(scope="module", params=["numpy", "gpt2-simple"])
+@pytest.fixture(scope="module", params=["float32", "numpy", "gpt2-simple"])
 def engine(request: pytest.FixtureRequest, checkpoint: Checkpoint) -> Iterator[Engine]:
     engine = create_engine(checkpoint, request.param, max_running=4, max_waiting=64)
     yield engine

@@ -26,7 +26,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_defaults() -> None:
     settings = load_settings()
     assert settings.checkpoint == SHIPPED_CHECKPOINT
-    assert settings.engine == "numpy"
+    assert settings.engine == "int8"
     assert settings.request_timeout == 60
     assert settings.max_body == 65536
 
