@@ -16,7 +16,9 @@ from server.settings import (
 )
 from server.weights import CheckpointError, find_checkpoint, open_checkpoint
 
-# The way to a checkpoint. These commands need more packages than the service has, and are loaded when they are run.
+# These commands are loaded when they are run: the others need not wait for what only they need.
+BENCH = "Measure the engine on this machine, and how near it comes to what the machine can do."
+# The way to a checkpoint. These need more packages than the service has.
 PIPELINE = {  # name: (module, what it does)
     "crawl": ("crawl.command", "Fetch episode summaries from a wiki."),
     "prepare": ("prepare.command", "Clean raw text and split it into training and held-out texts."),
@@ -33,21 +35,24 @@ PIPELINE = {  # name: (module, what it does)
     "card": ("publish.card", "Write a checkpoint's model card."),
     "register": ("publish.register", "Put a checkpoint into an MLflow model registry."),
 }
+MODULES = {"bench": "server.bench.command"} | {
+    name: f"finetune.{module}" for name, (module, _) in PIPELINE.items()
+}
 
 
 class Commands(click.Group):
-    """The service's own commands, and the pipeline's by name."""
+    """The service's own commands, and by name those that are loaded when they are run."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         """All of them, for completion and for what is said about a misspelt one."""
-        return [*super().list_commands(context), *PIPELINE]
+        return [*super().list_commands(context), *MODULES]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         """The command of this name. Raises ClickException when a package that it needs is not installed."""
-        if name not in PIPELINE:
+        if name not in MODULES:
             return super().get_command(context, name)
         try:
-            module = importlib.import_module(f"finetune.{PIPELINE[name][0]}")
+            module = importlib.import_module(MODULES[name])
         except ModuleNotFoundError as error:
             raise click.ClickException(
                 f"pokegen {name} needs the package {error.name}, which is not installed: run `make pipeline`"
@@ -56,12 +61,12 @@ class Commands(click.Group):
         return command
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the pipeline without loading it."""
+        """List all of them without loading any."""
         own = {
             name: self.commands[name].get_short_help_str(limit=90) for name in super().list_commands(context)
         }
         pipeline = {name: help_line for name, (_, help_line) in PIPELINE.items()}
-        for title, rows in (("The service", own), ("The way to a checkpoint", pipeline)):
+        for title, rows in (("The service", own | {"bench": BENCH}), ("The way to a checkpoint", pipeline)):
             with formatter.section(title):
                 formatter.write_dl(list(rows.items()))
 
