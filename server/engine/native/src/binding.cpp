@@ -69,10 +69,10 @@ void pack_matrix(const Layout& layout, const Arena& arena, int layer, int which,
 }
 
 void pack_token_embeddings(const Layout& layout, const Arena& arena, int first, const Rows& rows) {
-    const int n = static_cast<int>(rows.shape(0));
+    const auto n = static_cast<int64_t>(rows.shape(0));
     require(static_cast<int>(rows.shape(1)) == layout.hparams().n_embd, "an embedding has another length");
     require(first >= 0 && first + n <= layout.hparams().n_vocab, "there are no such tokens");
-    pack_embeddings(layout, rows.data(), first, n, bytes_of(layout, arena));
+    pack_embeddings(layout, rows.data(), first, static_cast<int>(n), bytes_of(layout, arena));
 }
 
 void pack_rows(const Layout& layout, const Arena& arena, const Rows& rows, size_t offset, int n) {
@@ -83,10 +83,23 @@ void pack_rows(const Layout& layout, const Arena& arena, const Rows& rows, size_
         std::copy_n(rows.data() + i * c, c, to + i * static_cast<size_t>(layout.channels()));
 }
 
+// Where a sequence ends that stands at `position` with n tokens more.
+int end_of(const HParams& hparams, int64_t position, int64_t n) {
+    require(n > 0 && position >= 0 && position + n <= hparams.n_ctx, "the tokens must be one or more, and lie within n_ctx");
+    return static_cast<int>(position + n);
+}
+
+Sampling checked(const Sampling& sampling) {
+    require(0 <= sampling.temperature && sampling.temperature <= MAX_TEMPERATURE, "temperature must be from 0 to 10");
+    require(sampling.top_k >= 0, "top_k must be 0 or more");
+    require(0 <= sampling.top_p && sampling.top_p <= 1, "top_p must be from 0 to 1");
+    return sampling;
+}
+
 std::vector<int32_t> step(Model& model, const Vector<int32_t>& tokens, const Vector<int32_t>& lengths,
                           const Vector<int32_t>& positions, const Vector<int32_t>& blocks, const Vector<int32_t>& n_blocks,
-                          const Vector<uint8_t>& draws, const Vector<float>& temperature, const Vector<int32_t>& top_k,
-                          const Vector<float>& top_p, const Vector<uint64_t>& seeds, const Vector<uint64_t>& samples) {
+                          const Vector<uint8_t>& draws, const Vector<double>& temperature, const Vector<int32_t>& top_k,
+                          const Vector<double>& top_p, const Vector<uint64_t>& seeds, const Vector<uint64_t>& samples) {
     const size_t n = lengths.size();
     for (size_t size : {positions.size(), n_blocks.size(), draws.size(), temperature.size(), top_k.size(), top_p.size(),
                         seeds.size(), samples.size()})
@@ -100,10 +113,9 @@ std::vector<int32_t> step(Model& model, const Vector<int32_t>& tokens, const Vec
     slices.reserve(n);
     size_t token = 0, block = 0;
     for (size_t i = 0; i < n; ++i) {
-        const int end = positions(i) + lengths(i);
-        require(lengths(i) > 0 && positions(i) >= 0 && end <= hparams.n_ctx, "a slice lies outside of n_ctx");
+        const int end = end_of(hparams, positions(i), lengths(i));
         require(n_blocks(i) >= 0 && static_cast<int64_t>(n_blocks(i)) * BLOCK_TOKENS >= end, "a slice has too few blocks");
-        const Sampling sampling{temperature(i), top_p(i), top_k(i), seeds(i), samples(i), static_cast<uint64_t>(end)};
+        const Sampling sampling = checked({temperature(i), top_p(i), top_k(i), seeds(i), samples(i), static_cast<uint64_t>(end)});
         slices.push_back({tokens.data() + token, lengths(i), positions(i), blocks.data() + block, draws(i) != 0, sampling});
         token += static_cast<size_t>(lengths(i));
         block += static_cast<size_t>(n_blocks(i));
@@ -119,9 +131,8 @@ std::vector<int32_t> step(Model& model, const Vector<int32_t>& tokens, const Vec
 
 auto logits(Model& model, const Vector<int32_t>& tokens, int position, const Vector<int32_t>& blocks) {
     const HParams& hparams = model.layout().hparams();
-    const int n = static_cast<int>(tokens.size());
-    require(n > 0 && position >= 0 && position + n <= hparams.n_ctx, "the tokens lie outside of n_ctx");
-    require(static_cast<int64_t>(blocks.size()) * BLOCK_TOKENS >= position + n, "there are too few blocks");
+    const int end = end_of(hparams, position, static_cast<int64_t>(tokens.size())), n = end - position;
+    require(static_cast<int64_t>(blocks.size()) * BLOCK_TOKENS >= end, "there are too few blocks");
     for (int i = 0; i < n; ++i)
         require(0 <= tokens(static_cast<size_t>(i)) && tokens(static_cast<size_t>(i)) < hparams.n_vocab, "a token is not in the vocabulary");
     for (size_t i = 0; i < blocks.size(); ++i)
@@ -136,7 +147,7 @@ auto logits(Model& model, const Vector<int32_t>& tokens, int position, const Vec
     return nb::ndarray<nb::numpy, float, nb::ndim<2>>(out, {static_cast<size_t>(n), static_cast<size_t>(hparams.n_vocab)}, owner);
 }
 
-std::vector<int32_t> draw(const Vector<float>& logits, float temperature, int32_t top_k, float top_p, uint64_t seed,
+std::vector<int32_t> draw(const Vector<float>& logits, double temperature, int32_t top_k, double top_p, uint64_t seed,
                           uint64_t sample, uint64_t position, int n, const std::string& isa) {
     require(logits.size() > 0, "there are no logits");
     const auto size = static_cast<size_t>(logits.size());
@@ -145,9 +156,9 @@ std::vector<int32_t> draw(const Vector<float>& logits, float temperature, int32_
     std::vector<float> copy(padded), scratch(3 * padded);
     std::copy_n(logits.data(), size, copy.data());
     std::vector<int32_t> tokens;
-    for (int i = 0; i < n; ++i)
-        tokens.push_back(draw_once(copy.data(), static_cast<int>(size),
-                                   {temperature, top_p, top_k, seed, sample, position + static_cast<uint64_t>(i)}, scratch.data()));
+    Sampling sampling = checked({temperature, top_p, top_k, seed, sample, position});
+    for (int i = 0; i < n; ++i, ++sampling.position)
+        tokens.push_back(draw_once(copy.data(), static_cast<int>(size), sampling, scratch.data()));
     return tokens;
 }
 
@@ -158,6 +169,9 @@ nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>> allocate(size_t size) {
 }
 
 NB_MODULE(_core, m) {
+    // Of an array of another type, nanobind would make a copy, which is gone when the call returns.
+    const auto arena = "arena"_a.noconvert();
+
     nb::class_<Layout>(m, "Layout")
         .def("__init__",
              [](Layout* self, int n_vocab, int n_ctx, int n_embd, int n_head, int n_layer, const std::string& precision) {
@@ -166,19 +180,19 @@ NB_MODULE(_core, m) {
              "n_vocab"_a, "n_ctx"_a, "n_embd"_a, "n_head"_a, "n_layer"_a, "precision"_a)
         .def_prop_ro("size", &Layout::size)
         .def_prop_ro("block_bytes", [](const Layout& layout) { return Model::block_bytes(layout.hparams(), layout.precision()); })
-        .def("pack_matrix", &pack_matrix, "arena"_a, "layer"_a, "which"_a, "weights"_a, "bias"_a)
-        .def("pack_token_embeddings", &pack_token_embeddings, "arena"_a, "first"_a, "rows"_a)
+        .def("pack_matrix", &pack_matrix, arena, "layer"_a, "which"_a, "weights"_a, "bias"_a)
+        .def("pack_token_embeddings", &pack_token_embeddings, arena, "first"_a, "rows"_a)
         .def("pack_position_embeddings",
              [](const Layout& layout, const Arena& arena, const Rows& rows) {
                  pack_rows(layout, arena, rows, layout.position_embeddings(), layout.hparams().n_ctx);
              },
-             "arena"_a, "rows"_a)
+             arena, "rows"_a)
         .def("pack_final_norm",
              [](const Layout& layout, const Arena& arena, const Rows& gain_and_bias) {
                  require(gain_and_bias.shape(0) == 2, "the rows must be gain and bias");
                  pack_rows(layout, arena, gain_and_bias, layout.final_norm(), 2);
              },
-             "arena"_a, "gain_and_bias"_a);
+             arena, "gain_and_bias"_a);
 
     nb::class_<Model>(m, "Model")
         .def("__init__",
@@ -188,7 +202,7 @@ NB_MODULE(_core, m) {
                  require(threads >= 1 && threads <= 1024, "threads must be from 1 to 1024");
                  new (self) Model(layout, reinterpret_cast<const std::byte*>(arena.data()), n_blocks, threads, isa_of(isa));
              },
-             "layout"_a, "arena"_a, "n_blocks"_a, "threads"_a, "isa"_a, nb::keep_alive<1, 3>())
+             "layout"_a, arena, "n_blocks"_a, "threads"_a, "isa"_a, nb::keep_alive<1, 3>())
         .def("step", &step, "tokens"_a, "lengths"_a, "positions"_a, "blocks"_a, "n_blocks"_a, "draws"_a, "temperature"_a,
              "top_k"_a, "top_p"_a, "seeds"_a, "samples"_a)
         .def("logits", &logits, "tokens"_a, "position"_a, "blocks"_a);

@@ -33,11 +33,13 @@ typedef int32_t I __attribute__((vector_size(4 * W)));
 typedef int8_t Bytes __attribute__((vector_size(4 * W)));   // W groups of DEPTH
 typedef int8_t Narrow __attribute__((vector_size(W)));      // W integers, one a lane
 
-inline F load(const float* from) {
-    F x;
+template <class Vector>
+inline Vector load_as(const void* from) {
+    Vector x;
     std::memcpy(&x, from, sizeof x);
     return x;
 }
+inline F load(const float* from) { return load_as<F>(from); }
 inline void store(float* to, F x) { std::memcpy(to, &x, sizeof x); }
 inline F splat(float x) { return x - F{}; }
 inline I splat(int32_t x) { return x - I{}; }
@@ -94,18 +96,11 @@ inline I dot(I sum, Bytes b, const int8_t* a) {
     const auto pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(_mm256_set1_epi32(four), weights));
     return sum + reinterpret_cast<I>(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 #else
-    typedef int16_t Half __attribute__((vector_size(16)));
-    typedef int8_t Eight __attribute__((vector_size(8)));
-    typedef int16_t Four __attribute__((vector_size(8)));
-    const Eight activations = {a[0], a[1], a[2], a[3], a[0], a[1], a[2], a[3]};
-    const Half factor = __builtin_convertvector(activations, Half);
-    const Half low = __builtin_convertvector(__builtin_shufflevector(b, b, 0, 1, 2, 3, 4, 5, 6, 7), Half) * factor;
-    const Half high = __builtin_convertvector(__builtin_shufflevector(b, b, 8, 9, 10, 11, 12, 13, 14, 15), Half) * factor;
-    const Half pairs = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14) +
-                       __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15);
-    const Four even = __builtin_shufflevector(pairs, pairs, 0, 2, 4, 6);
-    const Four odd = __builtin_shufflevector(pairs, pairs, 1, 3, 5, 7);
-    return sum + __builtin_convertvector(even, I) + __builtin_convertvector(odd, I);
+    // In vectors of 16-bit halves of the four: odd bytes are shifted down, even ones up and down again.
+    typedef int16_t Halves __attribute__((vector_size(4 * W)));
+    const auto weights = reinterpret_cast<Halves>(b), factors = reinterpret_cast<Halves>(splat(four));
+    const auto pairs = reinterpret_cast<I>(((weights << 8) >> 8) * ((factors << 8) >> 8) + (weights >> 8) * (factors >> 8));
+    return sum + ((pairs << 16) >> 16) + (pairs >> 16);
 #endif
 }
 
@@ -132,9 +127,9 @@ inline F nearest(F x) {
     return (x + ROUNDER) - ROUNDER;
 }
 
-// e**x with a relative error of about 2**-23, for x up to 88; 0 below -87. Cephes' expf: Moshier, netlib.org/cephes.
+// e**x with a relative error of about 2**-23, for x up to 88; 0 from -87 down. Not a number stays that. Cephes' expf: Moshier, netlib.org/cephes.
 inline F exp(F x) {
-    const F inside = max(x, splat(-88.0f));
+    const F inside = max(splat(-88.0f), x);  // in this order, x passes where it is no number
     const F n = nearest(inside * 1.44269504088896341f);
     const F r = fma(n, splat(2.12194440e-4f), fma(n, splat(-0.693359375f), inside));
     F p = splat(1.9875691500e-4f);
@@ -146,7 +141,7 @@ inline F exp(F x) {
     p = fma(p, r * r, r) + 1.0f;
     const I power = (__builtin_convertvector(n, I) + 127) << 23;  // 2**n
     const F result = p * reinterpret_cast<F>(power);
-    return reinterpret_cast<F>(reinterpret_cast<I>(result) & (x > -87.0f));
+    return reinterpret_cast<F>(reinterpret_cast<I>(result) & ~(x <= -87.0f));
 }
 
 // GELU in GPT-2's tanh form: x/2 (1 + tanh(z)) = x / (1 + exp(-2z)) with z = sqrt(2/pi) (x + 0.044715 x^3).
@@ -252,7 +247,10 @@ inline void integer_products(const int8_t* a, ptrdiff_t a_stride, const int32_t*
         for (int i = chunk; i < std::min(chunk + PREFETCH_ROWS, k); i += DEPTH) {
             Bytes b[P][VECTORS];
 #pragma GCC unroll 4
-            for (int p = 0; p < P; ++p) std::memcpy(b[p], panels + p * panel_bytes + i * PANEL, sizeof b[p]);
+            for (int p = 0; p < P; ++p)
+#pragma GCC unroll 4
+                for (int v = 0; v < VECTORS; ++v)
+                    b[p][v] = load_as<Bytes>(panels + p * panel_bytes + i * PANEL + v * W * DEPTH);
 #pragma GCC unroll 8
             for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
@@ -292,7 +290,9 @@ void tile_float32(const float* a, ptrdiff_t a_stride, int row, const Float32Matr
     for (int i = 0; i < b.k; ++i) {
         F column[P][VECTORS];
 #pragma GCC unroll 4
-        for (int p = 0; p < P; ++p) std::memcpy(column[p], panels + p * panel_floats + i * PANEL, sizeof column[p]);
+        for (int p = 0; p < P; ++p)
+#pragma GCC unroll 4
+            for (int v = 0; v < VECTORS; ++v) column[p][v] = load(panels + p * panel_floats + i * PANEL + v * W);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
@@ -599,7 +599,7 @@ int32_t draw(float* logits, int n, const Sampling& sampling, float* scratch) {
 
     // Probabilities up to a factor: the likeliest token's is 1. The inverse must be finite however small the temperature
     // is, for 0 times it must stay 0.
-    const float inverse = std::min(1.0f / sampling.temperature, 1e30f);
+    const auto inverse = static_cast<float>(std::min(1 / sampling.temperature, 1e30));
     double total = 0;
     for (int group = 0; group < n_groups; ++group) {
         F mass = {};

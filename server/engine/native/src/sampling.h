@@ -6,13 +6,15 @@
 namespace pokegen {
 
 struct Sampling {
-    float temperature;  // 0: the likeliest token
-    float top_p;        // 0: no limit
+    double temperature; // 0: the likeliest token; up to MAX_TEMPERATURE
+    double top_p;       // 0: no limit
     int32_t top_k;      // 0: no limit; not looked at where top_p is set
     uint64_t seed;
     uint64_t sample;    // number of the sample in its generation
     uint64_t position;  // where the new token will stand
 };
+
+constexpr double MAX_TEMPERATURE = 10;
 
 // What `Draw` returns where a logit is not finite.
 constexpr int32_t NOT_FINITE = -2;
