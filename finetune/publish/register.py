@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,13 +20,14 @@ from finetune.train.curve import read_curve
 from server.settings import PREFIX, Settings
 from server.weights import CheckpointError, open_checkpoint
 from server.weights.card import CARD, Card, read_card
+from server.weights.checkpoint import PACKED_SUFFIX
 from server.weights.registry import connect, require_registry_address, sqlite_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
-ARTIFACTS = "checkpoint"  # the folder's name among a run's artifacts
+ARTIFACTS = PurePosixPath("checkpoint")  # the folder's name among a run's artifacts
 CURVE_TABLE = "curve.csv"
 MOST_METRICS = 1000  # that MLflow takes at once
 
@@ -134,7 +135,8 @@ def _make(
         numbers = [Metric(_metric_name(key), number, now, step) for step, key, number in measured]
         for first in range(0, len(numbers), MOST_METRICS):
             client.log_batch(run.run_id, metrics=numbers[first : first + MOST_METRICS])
-        client.log_artifacts(run.run_id, str(checkpoint), ARTIFACTS)
+        for file in _files(checkpoint):
+            client.log_artifact(run.run_id, str(file), str(ARTIFACTS / file.relative_to(checkpoint).parent))
     except BaseException:
         client.set_terminated(run.run_id, "FAILED")
         raise
@@ -155,10 +157,15 @@ def _experiment(client: "MlflowClient", name: str, folder: Path | None) -> str:
     return client.create_experiment(name, artifact_location=artifacts)
 
 
+def _files(folder: Path) -> list[Path]:
+    """All files of a checkpoint, but for those that the engine has made from them."""
+    return sorted(file for file in folder.rglob("*") if not file.is_dir() and file.suffix != PACKED_SUFFIX)
+
+
 def digest_of_files(folder: Path) -> str:
-    """A hash of the names and contents of all files in `folder`."""
+    """A hash of the names and contents of all of a checkpoint's files."""
     sha256 = hashlib.sha256()
-    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+    for file in filter(Path.is_file, _files(folder)):
         with file.open("rb") as content:
             inner = hashlib.file_digest(content, "sha256").hexdigest()
         sha256.update(f"{inner}  {file.relative_to(folder).as_posix()}\n".encode())

@@ -17,6 +17,9 @@ from server.weights.layout import HParams
 from server.weights.stored import StoredTensor
 from server.weights.tokenizer import Tokenizer
 
+# Of a file that the engine keeps beside a checkpoint's own: made from them, and worth no copying.
+PACKED_SUFFIX = ".packed"
+
 DIGEST_SIZE = 32  # bytes
 
 _NAME_A_DIRECTORY = "name a directory that holds a checkpoint and may be read"

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.weights import Checkpoint
+from server.weights.checkpoint import PACKED_SUFFIX
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class _PackedFile:
     """The file for one checkpoint and precision, whether it is there or not."""
 
     def __init__(self, checkpoint: Checkpoint, precision: str, size: int) -> None:
-        self.path = checkpoint.directory / f"pokegen-{precision}.packed"
+        self.path = checkpoint.directory / f"pokegen-{precision}{PACKED_SUFFIX}"
         self._checkpoint = checkpoint
         self._length = HEADER + size
         self._kind = {
@@ -107,7 +108,7 @@ class _PackedFile:
         """Write the file, and map it. Raises OSError where that is impossible."""
         if self.path.exists() and not self.path.is_file():
             raise FileExistsError("what is there is not a regular file")
-        temporary = self.path.with_name(f"{self.path.name}.tmp")
+        temporary = self.path.with_suffix(f".tmp{PACKED_SUFFIX}")
         with _exclusive(temporary) as file:
             if (arena := self.find()) is not None:  # by whoever had the temporary file before
                 return arena

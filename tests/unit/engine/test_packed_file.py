@@ -315,7 +315,7 @@ def test_what_a_killed_process_leaves_is_not_taken_for_whole(directory: Path) ->
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    assert packed_files(directory) == [f"{NAME}.tmp"]
+    assert packed_files(directory) == ["pokegen-int8.tmp.packed"]
     np.testing.assert_array_equal(arena_of(directory), expected(directory))
     assert packed_files(directory) == [NAME], "and is tidied up"
 
