@@ -55,9 +55,9 @@ class Model:
         blocks: NDArray[np.int32],
         n_blocks: NDArray[np.int32],
         draws: NDArray[np.uint8],
-        temperature: NDArray[np.float32],
+        temperature: NDArray[np.float64],
         top_k: NDArray[np.int32],
-        top_p: NDArray[np.float32],
+        top_p: NDArray[np.float64],
         seeds: NDArray[np.uint64],
         samples: NDArray[np.uint64],
     ) -> list[int]:

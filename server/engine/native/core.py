@@ -54,9 +54,9 @@ class NativeCore:
             np.fromiter(chain.from_iterable(part.blocks for part in batch), np.int32),
             np.array([len(part.blocks) for part in batch], np.int32),
             np.array([part.draws for part in batch], np.uint8),
-            np.array([p.temperature for p in params], np.float32),
+            np.array([p.temperature for p in params], np.float64),
             np.array([min(p.top_k, 2**31 - 1) for p in params], np.int32),
-            np.array([p.top_p for p in params], np.float32),
+            np.array([p.top_p for p in params], np.float64),
             np.array([p.seed for p in params], np.uint64),
             np.array([part.sequence.index for part in batch], np.uint64),
         )
