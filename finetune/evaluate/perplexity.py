@@ -94,7 +94,7 @@ def from_checkpoint(checkpoint: Checkpoint, engine: EngineName) -> Model:
         return chosen - log_totals
 
     return Model(
-        checkpoint.name,
+        f"{checkpoint.name} in int8" if engine == "int8" else checkpoint.name,
         "checkpoint",
         digest(checkpoint.tensor(name).tobytes() for name in sorted(tensor_shapes(checkpoint.hparams))),
         vocabulary.read(checkpoint.directory),

@@ -112,10 +112,10 @@ def write_card(checkpoint: Path, fields: CardFile, seed: int) -> Card:
 
 
 def draw(checkpoint: Checkpoint, prefixes: Sequence[str], seed: int) -> Samples:
-    """The first text for each prefix, with the service's default parameters. Raises ValueError and EngineError."""
+    """The first text for each prefix, with the service's defaults. Raises ValueError and EngineError."""
     names = ("length", "temperature", "top_k", "top_p")
     choices: dict[str, Any] = {name: SERVICE[name].default for name in names} | {"seed": seed}
-    engine = create_engine(checkpoint, "numpy", max_running=8, max_waiting=len(prefixes))
+    engine = create_engine(checkpoint, SERVICE["engine"].default, max_running=8, max_waiting=len(prefixes))
     texts = []
     try:
         generations = [(prefix, engine.submit(prefix, SamplingParams(**choices))) for prefix in prefixes]

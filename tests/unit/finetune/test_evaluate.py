@@ -108,11 +108,11 @@ def test_what_is_written_is_what_was_measured(checkpoint: Path, dataset: Path, t
     assert result.exit_code == 0, result.output
     found = read_evaluation(checkpoint)
     assert dataclasses.asdict(found) == json.loads((checkpoint / "evaluation.json").read_text())
-    assert (found.checkpoint, found.dataset, found.engine) == ("coin", "episodes", "numpy")
+    assert (found.checkpoint, found.dataset, found.engine) == ("coin", "episodes", "float32")
     assert (found.held_out_texts, found.held_out_words, found.held_out_bytes) == (3, 18, 89)
     assert (found.samples, found.seed, found.temperature, found.top_k, found.top_p) == (4, 7, 1, 0, 0)
     assert found.length == HPARAMS.n_ctx - 1
-    assert [each.model for each in found.perplexities] == ["coin", "5-gram of episodes"]
+    assert [each.model for each in found.perplexities] == ["coin", "coin in int8", "5-gram of episodes"]
     assert len({each.tokens for each in found.perplexities}) == 1
     assert found.samples_diversity.texts == found.held_out_diversity.texts == 3
     (copying,) = found.copying
@@ -133,11 +133,12 @@ def test_other_training_texts_and_checkpoints_stand_beside(
     found = evaluate(checkpoint, dataset, [base, dataset], [tmp_path / "tiny"], samples=2)
     assert [(each.model, each.kind) for each in found.perplexities] == [
         ("coin", "checkpoint"),
+        ("coin in int8", "checkpoint"),
         ("tiny", "checkpoint"),
         ("5-gram of episodes", "5-gram"),
         ("5-gram of episodes and base", "5-gram"),
     ]
-    _, _, alone, with_held_out = found.perplexities
+    _, _, _, alone, with_held_out = found.perplexities
     assert with_held_out.bits_per_byte < alone.bits_per_byte / 2  # it has read the very texts
     assert [(each.training, each.held_out_share_of_12_grams) for each in found.copying] == [
         ("episodes", 0),
