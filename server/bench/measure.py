@@ -10,6 +10,8 @@ from server.engine import Engine, Generation, SamplingParams
 from server.engine.scheduler import PREFILL_CHUNK
 from server.weights import HParams
 
+ATTEMPTS = 10
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -63,22 +65,23 @@ def prompt(hparams: HParams, tokens: int, seed: int) -> list[int]:
 def decode(engine: Engine, work: Workload, sequences: int) -> Decode:
     """Run `sequences` of them, and measure from the last one's first token to its end; the others go on until then.
 
-    Raises ValueError if one of them did not, because it takes longer to submit them all than to run it.
+    If they did not, because a step of a small model is shorter than it takes to submit them all, it is tried again.
+    Raises ValueError if that does not help.
     """
-    others = submit(engine, work, sequences - 1)
-    last = engine.submit(prompt(engine.hparams, work.context, 0), work.params(1 + work.length))
-    last.result()
-    made = [len(each.samples[0].tokens) for each in (last, *others)]
-    stop(others)
-    timing = last.timing
-    if any(each.samples[0].finish_reason != "cancelled" for each in others):
-        raise ValueError(
-            f"not all of {sequences} sequences ran at once, for a step of so small a model is shorter than it takes to"
-            " submit them: lower --sequences, or raise --length"
-        )
-    return Decode(
-        tokens_per_s=sequences * work.length / (timing.finished - timing.first_token),
-        context=work.context + sum(made) / sequences - work.length / 2,
+    for _ in range(ATTEMPTS):
+        others = submit(engine, work, sequences - 1)
+        last = engine.submit(prompt(engine.hparams, work.context, 0), work.params(1 + work.length))
+        last.result()
+        made = [len(each.samples[0].tokens) for each in (last, *others)]
+        stop(others)
+        if all(each.samples[0].finish_reason == "cancelled" for each in others):
+            timing = last.timing
+            return Decode(
+                tokens_per_s=sequences * work.length / (timing.finished - timing.first_token),
+                context=work.context + sum(made) / sequences - (work.length + 1) / 2,
+            )
+    raise ValueError(
+        f"so small a model ends some of {sequences} sequences before the others have begun: lower --sequences"
     )
 
 
@@ -103,7 +106,7 @@ def first_token(engine: Engine, work: Workload, others: int) -> float:
 
 def submit(engine: Engine, work: Workload, sequences: int) -> list[Generation]:
     """Start sequences that last longer than anything that is measured while they run."""
-    length = min(2 * work.steps(sequences + 1), engine.hparams.n_ctx - work.context)
+    length = min(4 * work.steps(sequences + 1), engine.hparams.n_ctx - work.context)
     prompts = [prompt(engine.hparams, work.context, 1 + number) for number in range(sequences)]
     return [engine.submit(tokens, work.params(length, seed)) for seed, tokens in enumerate(prompts)]
 
