@@ -169,6 +169,8 @@ nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>> allocate(size_t size) {
 }
 
 NB_MODULE(_core, m) {
+    nb::set_leak_warnings(false);  // a service keeps its model until the process ends
+
     // Of an array of another type, nanobind would make a copy, which is gone when the call returns.
     const auto arena = "arena"_a.noconvert();
 
