@@ -19,6 +19,9 @@ constexpr int PANEL = 16;  // columns that lie side by side
 constexpr int DEPTH = 4;   // int8: consecutive rows of one column that lie side by side, as dot products take them
 constexpr int BLOCK_TOKENS = 16;  // tokens of a block of the key/value cache: a block's keys are one panel
 
+// Numbers whose largest is below this are zeros in int8: 127 divided by it would be infinite.
+constexpr float SMALLEST_BOUND = 1e-36f;
+
 constexpr int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 // panels: N/16 panels of K/4 groups of 16 columns by 4 rows. Column n stands for scale[n] times its integers.
@@ -89,7 +92,8 @@ struct Kernels {
     // Draw a token; see sampling.h.
     Draw draw;
 
-    // For measuring the machine: n int8 multiply-adds, and the sum of n bytes read (n a multiple of 1,024).
+    // For measuring the machine: n int8 multiply-adds, and n bytes read (n a multiple of 1,024). What they return only
+    // shows that it was done.
     int64_t (*multiply_adds)(int64_t n);
     int64_t (*read_bytes)(const std::byte* from, int64_t n);
 };

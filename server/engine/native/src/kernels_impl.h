@@ -127,10 +127,10 @@ inline F nearest(F x) {
     return (x + ROUNDER) - ROUNDER;
 }
 
-// e**x with a relative error of about 2**-23, for x up to 88; 0 from -87 down. Not a number stays that. Cephes' expf: Moshier, netlib.org/cephes.
+// e**x with a relative error of about 2**-23, for x up to 88; 0 below -87.7. Cephes' expf: Moshier, netlib.org/cephes.
 inline F exp(F x) {
-    const F inside = max(splat(-88.0f), x);  // in this order, x passes where it is no number
-    const F n = nearest(inside * 1.44269504088896341f);
+    const F inside = max(splat(-88.0f), x);  // in this order: what is no number passes through
+    const F n = nearest(inside * 1.44269504088896341f);  // -127 at the lower end
     const F r = fma(n, splat(2.12194440e-4f), fma(n, splat(-0.693359375f), inside));
     F p = splat(1.9875691500e-4f);
     p = fma(p, r, splat(1.3981999507e-3f));
@@ -139,9 +139,7 @@ inline F exp(F x) {
     p = fma(p, r, splat(1.6666665459e-1f));
     p = fma(p, r, splat(5.0000001201e-1f));
     p = fma(p, r * r, r) + 1.0f;
-    const I power = (__builtin_convertvector(n, I) + 127) << 23;  // 2**n
-    const F result = p * reinterpret_cast<F>(power);
-    return reinterpret_cast<F>(reinterpret_cast<I>(result) & ~(x <= -87.0f));
+    return p * reinterpret_cast<F>((__builtin_convertvector(n, I) + 127) << 23);  // 2**n, and 0 for -127
 }
 
 // GELU in GPT-2's tanh form: x/2 (1 + tanh(z)) = x / (1 + exp(-2z)) with z = sqrt(2/pi) (x + 0.044715 x^3).
@@ -192,7 +190,12 @@ void quantise(const float* x, int n, int n_padded, int8_t* out, float* scale, in
         strangeness += x[rest] - x[rest];
     }
     *scale = bound / 127.0f + strangeness;  // so that what went wrong is not hidden by integers
-    const float inverse = bound > 0 ? 127.0f / bound : 0.0f;
+    if (!(strangeness == 0 && bound >= SMALLEST_BOUND)) {
+        std::memset(out, 0, static_cast<size_t>(n_padded));
+        *sum = 0;
+        return;
+    }
+    const float inverse = 127.0f / bound;
     I sums = {};
     for (i = 0; i + W <= n; i += W) {
         const I q = __builtin_convertvector(nearest(load(x + i) * inverse), I);
@@ -570,6 +573,8 @@ float kth_largest(const float* logits, int n, const float* group_tops, int k, fl
 int32_t draw(float* logits, int n, const Sampling& sampling, float* scratch) {
     constexpr float LOWEST = std::numeric_limits<float>::lowest();
     const int padded = round_up(n, DRAW_PADDING), n_groups = padded / DRAW_PADDING;
+    constexpr int SPAN = 1024;  // tokens whose weights are summed up: few sums, and few tokens to look at in the end
+    const int n_spans = (padded + SPAN - 1) / SPAN;
     float *weights = scratch, *others = scratch + padded, *group_tops = scratch + 2 * padded, *masses = group_tops + n_groups;
     std::fill(logits + n, logits + padded, LOWEST);
 
@@ -601,46 +606,51 @@ int32_t draw(float* logits, int n, const Sampling& sampling, float* scratch) {
     // is, for 0 times it must stay 0.
     const auto inverse = static_cast<float>(std::min(1 / sampling.temperature, 1e30));
     double total = 0;
-    for (int group = 0; group < n_groups; ++group) {
+    for (int span = 0; span < n_spans; ++span) {
         F mass = {};
-        if (group_tops[group] >= lowest_logit)
-            for (int i = 0; i < DRAW_PADDING; i += W) {
-                const F x = load(logits + group * DRAW_PADDING + i);
+        for (int first = span * SPAN; first < std::min((span + 1) * SPAN, padded); first += DRAW_PADDING) {
+            if (group_tops[first / DRAW_PADDING] < lowest_logit) {
+                std::fill_n(weights + first, DRAW_PADDING, 0.0f);
+                continue;
+            }
+            for (int i = first; i < first + DRAW_PADDING; i += W) {
+                const F x = load(logits + i);
                 const F weight = x >= lowest_logit ? exp((x - top) * inverse) : F{};
-                store(weights + group * DRAW_PADDING + i, weight);
+                store(weights + i, weight);
                 mass += weight;
             }
-        masses[group] = lane_sum(mass);
-        total += masses[group];
+        }
+        masses[span] = lane_sum(mass);
+        total += masses[span];
     }
 
     float lowest_weight = 0;
     if (sampling.top_p > 0 && sampling.top_p < 1) {
         lowest_weight = nucleus(weights, others, padded, total, sampling.top_p * total);
         total = 0;
-        for (int group = 0; group < n_groups; ++group) {
+        for (int span = 0; span < n_spans; ++span) {
             F mass = {};
-            for (int i = 0; i < DRAW_PADDING; i += W) {
-                const F weight = load(weights + group * DRAW_PADDING + i);
+            for (int i = span * SPAN; i < std::min((span + 1) * SPAN, padded); i += W) {
+                const F weight = load(weights + i);
                 mass += weight >= lowest_weight ? weight : F{};
             }
-            masses[group] = lane_sum(mass);
-            total += masses[group];
+            masses[span] = lane_sum(mass);
+            total += masses[span];
         }
     }
 
-    // Invert the cumulative distribution in the order of the token ids: first find the group, then the token in it. Where
+    // Invert the cumulative distribution in the order of the token ids: first find the span, then the token in it. Where
     // rounding leaves a little behind the last one, it is the last one.
     double left = uniform(sampling.seed, sampling.position, sampling.sample) * total;
-    int group = 0;
-    for (int i = 0; i < n_groups; ++i) {
+    int span = 0;
+    for (int i = 0; i < n_spans; ++i) {
         if (masses[i] == 0) continue;
-        group = i;
+        span = i;
         if (left < masses[i]) break;
         left -= masses[i];
     }
     int32_t token = 0;
-    for (int i = group * DRAW_PADDING; i < (group + 1) * DRAW_PADDING; ++i) {
+    for (int i = span * SPAN; i < std::min((span + 1) * SPAN, padded); ++i) {
         if (weights[i] == 0 || weights[i] < lowest_weight) continue;
         token = i;
         if (left < weights[i]) break;
@@ -670,15 +680,14 @@ int64_t multiply_adds(int64_t n) {
 }
 
 int64_t read_bytes(const std::byte* from, int64_t n) {
-    I sums[8] = {};
-    for (int64_t at = 0; at < n; at += sizeof sums) {
+    I parity[8] = {};
+    for (int64_t at = 0; at < n; at += sizeof parity) {
         I values[8];
         std::memcpy(values, from + at, sizeof values);
-        for (int i = 0; i < 8; ++i) sums[i] += values[i];
+        for (int i = 0; i < 8; ++i) parity[i] ^= values[i];
     }
-    int64_t sum = 0;
-    for (I vector : sums) sum += lane_sum(vector);
-    return sum;
+    for (int i = 1; i < 8; ++i) parity[0] ^= parity[i];
+    return reduce(parity[0], [](I a, I b) { return a ^ b; });
 }
 
 }  // namespace

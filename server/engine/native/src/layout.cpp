@@ -34,7 +34,7 @@ void pack_column(Precision precision, const MatrixPlace& place, const float* wei
     float bound = 0;
     for (int i = 0; i < place.k; ++i) bound = std::max(bound, std::fabs(weights[i * stride]));
     at<float>(arena, place.scale)[n] = bound / 127.0f;
-    const float inverse = bound > 0 ? 127.0f / bound : 0.0f;
+    const float inverse = bound >= SMALLEST_BOUND ? 127.0f / bound : 0.0f;
     int8_t* column = at<int8_t>(arena, place.panels) + panel + n % PANEL * DEPTH;
     for (int i = 0; i < place.k; ++i)
         column[i / DEPTH * DEPTH * PANEL + i % DEPTH] = static_cast<int8_t>(std::nearbyint(weights[i * stride] * inverse));
