@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from server.engine.core import SequentialCore
 from server.engine.cpus import usable_cpus
-from server.engine.engine import Engine
+from server.engine.engine import Engine, Statistics
 from server.engine.errors import (
     DeadlineExceededError,
     EngineBusyError,
@@ -44,6 +44,7 @@ __all__ = [
     "PromptTooLongError",
     "Sample",
     "SamplingParams",
+    "Statistics",
     "Timing",
     "create_engine",
     "load_model",

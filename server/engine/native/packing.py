@@ -27,17 +27,19 @@ def pack(checkpoint: Checkpoint, layout: Layout, arena: Arena) -> None:
     layout.pack_position_embeddings(arena, checkpoint.tensor("wpe"))
     layout.pack_final_norm(arena, np.stack([checkpoint.tensor("ln_f/g"), checkpoint.tensor("ln_f/b")]))
     for layer in range(checkpoint.hparams.n_layer):
-        for which, (name, norm) in enumerate(_MATRICES):
-            weights = checkpoint.tensor(f"h{layer}/{name}/w")
-            bias = checkpoint.tensor(f"h{layer}/{name}/b")
-            if norm:
-                fold(
-                    checkpoint.tensor(f"h{layer}/{norm}/g"),
-                    checkpoint.tensor(f"h{layer}/{norm}/b"),
-                    weights,
-                    bias,
-                )
-            layout.pack_matrix(arena, layer, which, weights, bias)
+        for which in range(len(_MATRICES)):
+            _pack_matrix(checkpoint, layout, arena, layer, which)
+
+
+def _pack_matrix(checkpoint: Checkpoint, layout: Layout, arena: Arena, layer: int, which: int) -> None:
+    # In a function of its own, behind which nothing of the matrix stays in memory.
+    name, norm = _MATRICES[which]
+    weights = checkpoint.tensor(f"h{layer}/{name}/w")
+    bias = checkpoint.tensor(f"h{layer}/{name}/b")
+    if norm:
+        gain, shift = checkpoint.tensor(f"h{layer}/{norm}/g"), checkpoint.tensor(f"h{layer}/{norm}/b")
+        fold(gain, shift, weights, bias)
+    layout.pack_matrix(arena, layer, which, weights, bias)
 
 
 def fold(gain: Array, shift: Array, weights: Array, bias: Array) -> None:
