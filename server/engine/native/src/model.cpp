@@ -151,6 +151,7 @@ void Model::head(const std::vector<int>& rows) {
 }
 
 void Model::step(const std::vector<Slice>& slices, int32_t* drawn) {
+    if (slices.empty()) return;  // the kernels take one row or more
     forward(slices);
     std::vector<int> drawing, last_rows;  // slices that draw, and the rows of their last tokens
     int row = -1;
