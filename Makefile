@@ -24,9 +24,10 @@ test-image: test-python ## the tests of the Docker images alone
 	@docker info >/dev/null || { echo "No Docker engine answers: start one, or set DOCKER_HOST." >&2; exit 1; }
 	@"$(VENV)/bin/python" -m pytest tests/image
 
-lint: system test-python ## ruff
+lint: system test-python ## ruff, clang-format
 	@"$(VENV)/bin/ruff" check
 	@"$(VENV)/bin/ruff" format --check
+	@"$(VENV)/bin/clang-format" --dry-run -Werror server/engine/native/src/*.* tests/native/*.cpp tests/native/*.h
 
 types: system test-python ## mypy --strict
 	@"$(VENV)/bin/mypy"

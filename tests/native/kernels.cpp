@@ -1,5 +1,5 @@
-// Every kernel of every instruction set that this processor has, beside the same in plain loops. All arrays are as large
-// as kernels.h says and no larger, so that the address sanitizer sees whatever goes beyond them.
+// Every kernel of every instruction set that this processor has, beside the same in plain loops. All arrays are as
+// large as kernels.h says and no larger, so that the address sanitizer sees whatever goes beyond them.
 #include "kernels.h"
 
 #include <algorithm>
@@ -24,7 +24,8 @@ std::vector<float> padded(std::vector<float> values, int multiple) {
 
 void norm(const Kernels& kernels) {
     const int n = between(2, 100), n_padded = round_up(n, PANEL);
-    const auto x = padded(normal(static_cast<size_t>(n), 3), PANEL), gain = padded(normal(static_cast<size_t>(n)), PANEL),
+    const auto x = padded(normal(static_cast<size_t>(n), 3), PANEL),
+               gain = padded(normal(static_cast<size_t>(n)), PANEL),
                bias = padded(normal(static_cast<size_t>(n)), PANEL);
     const bool affine = between(0, 1);
     std::vector<float> out(static_cast<size_t>(n_padded), -1.0f);
@@ -51,7 +52,8 @@ void quantise(const Kernels& kernels) {
     for (float value : x) largest = std::max(largest, std::fabs(value));
     CHECK(scale == largest / 127);
     for (int i = 0; i < n; ++i) {
-        const double error = std::fabs(static_cast<double>(scale) * out[static_cast<size_t>(i)] - x[static_cast<size_t>(i)]);
+        const double error =
+            std::fabs(static_cast<double>(scale) * out[static_cast<size_t>(i)] - x[static_cast<size_t>(i)]);
         CHECK(largest < SMALLEST_BOUND ? out[static_cast<size_t>(i)] == 0 : error <= 0.501 * scale);
     }
     for (int i = n; i < n_padded; ++i) CHECK(out[i] == 0);
@@ -83,14 +85,16 @@ struct Product {
             multiply(first, last, epilogue, out.data(), n_padded);
             for (int row = 0; row < t; ++row)
                 for (int column = 0; column < n; ++column) {
-                    const float was = before[static_cast<size_t>(row * n_padded + column)], is = out[static_cast<size_t>(row * n_padded + column)];
+                    const float was = before[static_cast<size_t>(row * n_padded + column)],
+                                is = out[static_cast<size_t>(row * n_padded + column)];
                     if (column < first * PANEL || column >= last * PANEL) {
                         CHECK(is == was);
                         continue;
                     }
                     double x = exact(row, column) + bias[static_cast<size_t>(column)];
                     if (epilogue == Epilogue::add) x += was;
-                    if (epilogue == Epilogue::gelu) x = x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+                    if (epilogue == Epilogue::gelu)
+                        x = x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
                     CHECK(close(is, x, tolerance));
                 }
         }
@@ -105,19 +109,22 @@ void multiply(const Kernels& kernels, Precision precision) {
     const Bytes arena = zeros(layout.size());
     std::vector<float> transposed(product.b.size());
     for (int i = 0; i < product.k; ++i)
-        for (int j = 0; j < product.n; ++j) transposed[static_cast<size_t>(j * product.k + i)] = product.b[static_cast<size_t>(i * product.n + j)];
+        for (int j = 0; j < product.n; ++j)
+            transposed[static_cast<size_t>(j * product.k + i)] = product.b[static_cast<size_t>(i * product.n + j)];
     pack_embeddings(layout, transposed.data(), 0, product.n, arena.get());
     const MatrixPlace& place = layout.head();
     std::copy(product.bias.begin(), product.bias.end(), reinterpret_cast<float*>(arena.get() + place.bias));
 
     if (precision == Precision::float32) {
         const auto run = [&](int first, int last, Epilogue epilogue, float* out, ptrdiff_t stride) {
-            kernels.multiply_float32(product.a.data(), product.k, product.t, float32_matrix(place, arena.get()), first, last, epilogue, out, stride);
+            kernels.multiply_float32(product.a.data(), product.k, product.t, float32_matrix(place, arena.get()), first,
+                                     last, epilogue, out, stride);
         };
         const auto exact = [&](int row, int column) {
             double sum = 0;
             for (int i = 0; i < product.k; ++i)
-                sum += static_cast<double>(product.a[static_cast<size_t>(row * product.k + i)]) * product.b[static_cast<size_t>(i * product.n + column)];
+                sum += static_cast<double>(product.a[static_cast<size_t>(row * product.k + i)]) *
+                       product.b[static_cast<size_t>(i * product.n + column)];
             return sum;
         };
         product.check(run, exact, 1e-5);
@@ -128,16 +135,19 @@ void multiply(const Kernels& kernels, Precision precision) {
     std::vector<float> scale(static_cast<size_t>(product.t));
     std::vector<int32_t> sum(static_cast<size_t>(product.t));
     for (int row = 0; row < product.t; ++row)
-        kernels.quantise(product.a.data() + row * product.k, product.k, k, values.data() + row * k, &scale[static_cast<size_t>(row)], &sum[static_cast<size_t>(row)]);
+        kernels.quantise(product.a.data() + row * product.k, product.k, k, values.data() + row * k,
+                         &scale[static_cast<size_t>(row)], &sum[static_cast<size_t>(row)]);
     const auto run = [&](int first, int last, Epilogue epilogue, float* out, ptrdiff_t stride) {
-        kernels.multiply_int8({values.data(), scale.data(), sum.data(), k}, product.t, int8_matrix(place, arena.get()), first, last, epilogue, out, stride);
+        kernels.multiply_int8({values.data(), scale.data(), sum.data(), k}, product.t, int8_matrix(place, arena.get()),
+                              first, last, epilogue, out, stride);
     };
     const auto exact = [&](int row, int column) {
         std::vector<float> weights(static_cast<size_t>(layout.channels()));
         read_embedding(layout, arena.get(), column, weights.data());  // the column as it was rounded
         double total = 0;
         for (int i = 0; i < product.k; ++i)
-            total += static_cast<double>(values[static_cast<size_t>(row * k + i)]) * scale[static_cast<size_t>(row)] * weights[static_cast<size_t>(i)];
+            total += static_cast<double>(values[static_cast<size_t>(row * k + i)]) * scale[static_cast<size_t>(row)] *
+                     weights[static_cast<size_t>(i)];
         return total;
     };
     product.check(run, exact, 1e-5);
@@ -155,25 +165,32 @@ void attention(const Kernels& kernels, Precision precision) {
     std::iota(blocks.begin(), blocks.end(), 0);
     std::shuffle(blocks.begin(), blocks.end(), generator());
 
-    const auto q = normal(static_cast<size_t>(d)), k = normal(static_cast<size_t>(n * d)), v = normal(static_cast<size_t>(n * d));
+    const auto q = normal(static_cast<size_t>(d)), k = normal(static_cast<size_t>(n * d)),
+               v = normal(static_cast<size_t>(n * d));
     for (int token = 0; token < n; ++token)
-        (int8 ? kernels.keep_int8 : kernels.keep_float32)(k.data() + token * d, v.data() + token * d, d,
-                                                          cache.get() + static_cast<size_t>(blocks[static_cast<size_t>(token / BLOCK_TOKENS)]) * block_bytes,
-                                                          token % BLOCK_TOKENS);
-    std::vector<float> scratch(static_cast<size_t>(round_up(n, BLOCK_TOKENS) + round_up(d, PANEL))), out(static_cast<size_t>(d));
-    (int8 ? kernels.attend_int8 : kernels.attend_float32)(q.data(), d, {cache.get(), static_cast<ptrdiff_t>(block_bytes)}, blocks.data(), n,
-                                                          scratch.data(), out.data());
+        (int8 ? kernels.keep_int8 : kernels.keep_float32)(
+            k.data() + token * d, v.data() + token * d, d,
+            cache.get() + static_cast<size_t>(blocks[static_cast<size_t>(token / BLOCK_TOKENS)]) * block_bytes,
+            token % BLOCK_TOKENS);
+    std::vector<float> scratch(static_cast<size_t>(round_up(n, BLOCK_TOKENS) + round_up(d, PANEL))),
+        out(static_cast<size_t>(d));
+    (int8 ? kernels.attend_int8 : kernels.attend_float32)(
+        q.data(), d, {cache.get(), static_cast<ptrdiff_t>(block_bytes)}, blocks.data(), n, scratch.data(), out.data());
 
     std::vector<double> weights(static_cast<size_t>(n)), mixed(static_cast<size_t>(d));
     double total = 0;
     for (int token = 0; token < n; ++token) {
         double score = 0;
-        for (int i = 0; i < d; ++i) score += static_cast<double>(q[static_cast<size_t>(i)]) * k[static_cast<size_t>(token * d + i)];
+        for (int i = 0; i < d; ++i)
+            score += static_cast<double>(q[static_cast<size_t>(i)]) * k[static_cast<size_t>(token * d + i)];
         total += weights[static_cast<size_t>(token)] = std::exp(score / std::sqrt(d));
     }
     for (int token = 0; token < n; ++token)
-        for (int i = 0; i < d; ++i) mixed[static_cast<size_t>(i)] += weights[static_cast<size_t>(token)] / total * v[static_cast<size_t>(token * d + i)];
-    for (int i = 0; i < d; ++i) CHECK(std::fabs(out[static_cast<size_t>(i)] - mixed[static_cast<size_t>(i)]) <= (int8 ? 0.1 : 1e-4));
+        for (int i = 0; i < d; ++i)
+            mixed[static_cast<size_t>(i)] +=
+                weights[static_cast<size_t>(token)] / total * v[static_cast<size_t>(token * d + i)];
+    for (int i = 0; i < d; ++i)
+        CHECK(std::fabs(out[static_cast<size_t>(i)] - mixed[static_cast<size_t>(i)]) <= (int8 ? 0.1 : 1e-4));
 }
 
 }  // namespace

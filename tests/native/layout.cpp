@@ -43,13 +43,16 @@ void no_two_tensors_share_a_byte(const Layout& layout) {
     const HParams& hparams = layout.hparams();
     Taken taken(layout);
     for (const MatrixPlace* place : matrices(layout)) {
-        const auto weights = normal(static_cast<size_t>(place->k * place->n)), bias = normal(static_cast<size_t>(place->n));
+        const auto weights = normal(static_cast<size_t>(place->k * place->n)),
+                   bias = normal(static_cast<size_t>(place->n));
         taken.by([&](std::byte* arena) { pack(layout, *place, weights.data(), bias.data(), arena); });
     }
     const auto embeddings = normal(static_cast<size_t>(hparams.n_vocab * hparams.n_embd));
     taken.by([&](std::byte* arena) { pack_embeddings(layout, embeddings.data(), 0, hparams.n_vocab, arena); });
     const auto fill = [&](size_t offset, int rows) {
-        taken.by([&](std::byte* arena) { std::fill_n(reinterpret_cast<float*>(arena + offset), rows * layout.channels(), 1.1f); });
+        taken.by([&](std::byte* arena) {
+            std::fill_n(reinterpret_cast<float*>(arena + offset), rows * layout.channels(), 1.1f);
+        });
     };
     fill(layout.position_embeddings(), hparams.n_ctx);
     fill(layout.final_norm(), 2);
@@ -69,7 +72,8 @@ void embeddings_are_read_back(const Layout& layout) {
         std::vector<float> read(static_cast<size_t>(layout.channels()), -1.0f);
         read_embedding(layout, arena.get(), token, read.data());
         const float* written = embeddings.data() + static_cast<size_t>(token) * c;
-        const float largest = std::fabs(*std::max_element(written, written + c, [](float a, float b) { return std::fabs(a) < std::fabs(b); }));
+        const float largest = std::fabs(
+            *std::max_element(written, written + c, [](float a, float b) { return std::fabs(a) < std::fabs(b); }));
         const float tolerance = layout.precision() == Precision::int8 ? 0.501f * largest / 127 : 0;
         for (size_t i = 0; i < c; ++i) CHECK(std::fabs(read[i] - written[i]) <= tolerance);
         for (size_t i = c; i < read.size(); ++i) CHECK(read[i] == 0);

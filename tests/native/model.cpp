@@ -20,13 +20,16 @@ Bytes random_weights(const Layout& layout) {
     for (int layer = 0; layer < hparams.n_layer; ++layer)
         for (int which = 0; which < 4; ++which) {
             const MatrixPlace& place = layout.matrix(layer, which);
-            pack(layout, place, normal(static_cast<size_t>(place.k * place.n), 0.2f).data(), normal(static_cast<size_t>(place.n), 0.2f).data(), arena.get());
+            pack(layout, place, normal(static_cast<size_t>(place.k * place.n), 0.2f).data(),
+                 normal(static_cast<size_t>(place.n), 0.2f).data(), arena.get());
         }
-    pack_embeddings(layout, normal(static_cast<size_t>(hparams.n_vocab * hparams.n_embd)).data(), 0, hparams.n_vocab, arena.get());
+    pack_embeddings(layout, normal(static_cast<size_t>(hparams.n_vocab * hparams.n_embd)).data(), 0, hparams.n_vocab,
+                    arena.get());
     const auto fill = [&](size_t offset, int rows) {
         for (int row = 0; row < rows; ++row) {
             const auto values = normal(static_cast<size_t>(hparams.n_embd));
-            std::memcpy(arena.get() + offset + static_cast<size_t>(row * layout.channels()) * sizeof(float), values.data(), values.size() * sizeof(float));
+            std::memcpy(arena.get() + offset + static_cast<size_t>(row * layout.channels()) * sizeof(float),
+                        values.data(), values.size() * sizeof(float));
         }
     };
     fill(layout.position_embeddings(), hparams.n_ctx);
@@ -43,7 +46,12 @@ struct Sequence {
     // n tokens from the first that was not computed; what is drawn behind the last stands at the next position.
     Slice slice(int n) {
         sampling.position = static_cast<uint64_t>(computed + n);
-        return {tokens.data() + computed, n, computed, blocks.data(), computed + n == static_cast<int>(tokens.size()), sampling};
+        return {tokens.data() + computed,
+                n,
+                computed,
+                blocks.data(),
+                computed + n == static_cast<int>(tokens.size()),
+                sampling};
     }
 
     void advance(int n, int32_t token, int n_vocab) {
@@ -63,7 +71,12 @@ Sequence random_sequence(const HParams& hparams) {
     sequence.prompt = between(1, hparams.n_ctx);
     for (int i = 0; i < sequence.prompt; ++i) sequence.tokens.push_back(between(0, hparams.n_vocab - 1));
     const double temperatures[] = {0, 0.7, 1, 3};
-    sequence.sampling = {temperatures[between(0, 3)], between(0, 1) ? 0.9 : 0, between(0, 20), static_cast<uint64_t>(between(0, 1 << 30)), 0, 0};
+    sequence.sampling = {temperatures[between(0, 3)],
+                         between(0, 1) ? 0.9 : 0,
+                         between(0, 20),
+                         static_cast<uint64_t>(between(0, 1 << 30)),
+                         0,
+                         0};
     return sequence;
 }
 
@@ -81,7 +94,8 @@ std::vector<int32_t> alone(Model& model, Sequence sequence) {
 }
 
 // All that `waiting` has arrive at random steps, get any blocks that are free, and some leave half-way.
-std::vector<std::vector<int32_t>> together(Model& model, std::vector<Sequence> sequences, const std::vector<bool>& leaves) {
+std::vector<std::vector<int32_t>> together(Model& model, std::vector<Sequence> sequences,
+                                           const std::vector<bool>& leaves) {
     const HParams& hparams = model.layout().hparams();
     const auto needed = static_cast<size_t>(round_up(hparams.n_ctx, BLOCK_TOKENS) / BLOCK_TOKENS);
     std::vector<int32_t> free(static_cast<size_t>(model.n_blocks()));
@@ -96,7 +110,9 @@ std::vector<std::vector<int32_t>> together(Model& model, std::vector<Sequence> s
         }
         if (running.empty()) continue;
         std::vector<Slice> slices;
-        for (const size_t i : running) slices.push_back(sequences[i].slice(between(1, static_cast<int>(sequences[i].tokens.size()) - sequences[i].computed)));
+        for (const size_t i : running)
+            slices.push_back(
+                sequences[i].slice(between(1, static_cast<int>(sequences[i].tokens.size()) - sequences[i].computed)));
         std::vector<int32_t> drawn(slices.size());
         model.step(slices, drawn.data());
         std::vector<size_t> left;

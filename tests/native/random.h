@@ -14,9 +14,7 @@ inline std::mt19937& generator() {
 }
 
 // lowest to highest, both included.
-inline int between(int lowest, int highest) {
-    return std::uniform_int_distribution<int>(lowest, highest)(generator());
-}
+inline int between(int lowest, int highest) { return std::uniform_int_distribution<int>(lowest, highest)(generator()); }
 
 inline std::vector<float> normal(size_t n, float deviation = 1) {
     std::normal_distribution<float> distribution(0, deviation);

@@ -31,7 +31,9 @@ bool may_be_drawn(const Logits& logits, const Sampling& sampling, int32_t token)
     const float top = *std::max_element(logits.begin(), logits.end());
     if (sampling.temperature == 0) return mine == top;
     if (sampling.top_p > 0) {
-        const auto weight = [&](float logit) { return std::exp((static_cast<double>(logit) - top) / sampling.temperature); };
+        const auto weight = [&](float logit) {
+            return std::exp((static_cast<double>(logit) - top) / sampling.temperature);
+        };
         double total = 0, before = 0;
         for (float logit : logits) {
             total += weight(logit);
@@ -47,14 +49,31 @@ Logits awkward(size_t n) {
     Logits logits = normal(n, 4);
     const auto any = [&]() -> float& { return logits[static_cast<size_t>(between(0, static_cast<int>(n) - 1))]; };
     switch (between(0, 7)) {
-        case 0: std::fill(logits.begin(), logits.end(), 0.0f); break;                    // nothing but ties
-        case 1: std::fill(logits.begin(), logits.end(), -LARGEST); any() = LARGEST; break;
-        case 2: std::fill(logits.begin(), logits.end(), LARGEST); any() = -LARGEST; break;
-        case 3: for (float& x : logits) x = std::round(x); break;                       // many ties
-        case 4: for (float& x : logits) x *= 1e-20f; break;                              // hardly different
-        case 5: any() = 80; break;                                                      // one that takes all
-        case 6: for (float& x : logits) x *= 1e30f; break;
-        default: break;
+        case 0:
+            std::fill(logits.begin(), logits.end(), 0.0f);
+            break;  // nothing but ties
+        case 1:
+            std::fill(logits.begin(), logits.end(), -LARGEST);
+            any() = LARGEST;
+            break;
+        case 2:
+            std::fill(logits.begin(), logits.end(), LARGEST);
+            any() = -LARGEST;
+            break;
+        case 3:
+            for (float& x : logits) x = std::round(x);
+            break;  // many ties
+        case 4:
+            for (float& x : logits) x *= 1e-20f;
+            break;  // hardly different
+        case 5:
+            any() = 80;
+            break;  // one that takes all
+        case 6:
+            for (float& x : logits) x *= 1e30f;
+            break;
+        default:
+            break;
     }
     return logits;
 }
@@ -66,7 +85,12 @@ void a_token_that_may_be_drawn(const Kernels& kernels) {
     const double top_ps[] = {0, 5e-324, 1e-7, 0.1, 0.9, 0.999999, 1};
     const int32_t top_ks[] = {0, 1, 2, 40, n - 1, n, n + 1, std::numeric_limits<int32_t>::max()};
     for (const double temperature : temperatures) {
-        const Sampling sampling{temperature, top_ps[between(0, 6)], top_ks[between(0, 7)], static_cast<uint64_t>(between(0, 1 << 30)), 0, 7};
+        const Sampling sampling{temperature,
+                                top_ps[between(0, 6)],
+                                top_ks[between(0, 7)],
+                                static_cast<uint64_t>(between(0, 1 << 30)),
+                                0,
+                                7};
         const int32_t token = draw(kernels, logits, sampling);
         CHECK(0 <= token && token < n);
         CHECK(may_be_drawn(logits, sampling, token));
@@ -76,10 +100,12 @@ void a_token_that_may_be_drawn(const Kernels& kernels) {
 
 void what_is_no_number_is_said_to_be_none(const Kernels& kernels) {
     Logits logits = awkward(static_cast<size_t>(between(1, 300)));
-    const float strange[] = {std::nanf(""), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
+    const float strange[] = {std::nanf(""), std::numeric_limits<float>::infinity(),
+                             -std::numeric_limits<float>::infinity()};
     logits[static_cast<size_t>(between(0, static_cast<int>(logits.size()) - 1))] = strange[between(0, 2)];
     for (const double temperature : {0.0, 0.7})
-        for (const double top_p : {0.0, 0.9}) CHECK(draw(kernels, logits, {temperature, top_p, 40, 1, 0, 7}) == NOT_FINITE);
+        for (const double top_p : {0.0, 0.9})
+            CHECK(draw(kernels, logits, {temperature, top_p, 40, 1, 0, 7}) == NOT_FINITE);
 }
 
 }  // namespace

@@ -60,10 +60,12 @@ std::byte* bytes_of(const Layout& layout, const Arena& arena) {
     return reinterpret_cast<std::byte*>(arena.data());
 }
 
-void pack_matrix(const Layout& layout, const Arena& arena, int layer, int which, const Rows& weights, const Vector<float>& bias) {
+void pack_matrix(const Layout& layout, const Arena& arena, int layer, int which, const Rows& weights,
+                 const Vector<float>& bias) {
     require(0 <= layer && layer < layout.hparams().n_layer && 0 <= which && which < 4, "there is no such matrix");
     const MatrixPlace& place = layout.matrix(layer, which);
-    require(static_cast<int>(weights.shape(0)) == place.k && static_cast<int>(weights.shape(1)) == place.n, "the weights have another shape");
+    require(static_cast<int>(weights.shape(0)) == place.k && static_cast<int>(weights.shape(1)) == place.n,
+            "the weights have another shape");
     require(static_cast<int>(bias.size()) == place.n, "the bias has another length");
     pack(layout, place, weights.data(), bias.data(), bytes_of(layout, arena));
 }
@@ -85,7 +87,8 @@ void pack_rows(const Layout& layout, const Arena& arena, const Rows& rows, size_
 
 // Where a sequence ends that stands at `position` with n tokens more.
 int end_of(const HParams& hparams, int64_t position, int64_t n) {
-    require(n > 0 && position >= 0 && position + n <= hparams.n_ctx, "the tokens must be one or more, and lie within n_ctx");
+    require(n > 0 && position >= 0 && position + n <= hparams.n_ctx,
+            "the tokens must be one or more, and lie within n_ctx");
     return static_cast<int>(position + n);
 }
 
@@ -97,9 +100,10 @@ Sampling checked(const Sampling& sampling) {
 }
 
 std::vector<int32_t> step(Model& model, const Vector<int32_t>& tokens, const Vector<int32_t>& lengths,
-                          const Vector<int32_t>& positions, const Vector<int32_t>& blocks, const Vector<int32_t>& n_blocks,
-                          const Vector<uint8_t>& draws, const Vector<double>& temperature, const Vector<int32_t>& top_k,
-                          const Vector<double>& top_p, const Vector<uint64_t>& seeds, const Vector<uint64_t>& samples) {
+                          const Vector<int32_t>& positions, const Vector<int32_t>& blocks,
+                          const Vector<int32_t>& n_blocks, const Vector<uint8_t>& draws,
+                          const Vector<double>& temperature, const Vector<int32_t>& top_k, const Vector<double>& top_p,
+                          const Vector<uint64_t>& seeds, const Vector<uint64_t>& samples) {
     const size_t n = lengths.size();
     for (size_t size : {positions.size(), n_blocks.size(), draws.size(), temperature.size(), top_k.size(), top_p.size(),
                         seeds.size(), samples.size()})
@@ -114,12 +118,16 @@ std::vector<int32_t> step(Model& model, const Vector<int32_t>& tokens, const Vec
     size_t token = 0, block = 0;
     for (size_t i = 0; i < n; ++i) {
         const int end = end_of(hparams, positions(i), lengths(i));
-        require(n_blocks(i) >= 0 && static_cast<int64_t>(n_blocks(i)) * BLOCK_TOKENS >= end, "a slice has too few blocks");
-        const Sampling sampling = checked({temperature(i), top_p(i), top_k(i), seeds(i), samples(i), static_cast<uint64_t>(end)});
-        slices.push_back({tokens.data() + token, lengths(i), positions(i), blocks.data() + block, draws(i) != 0, sampling});
+        require(n_blocks(i) >= 0 && static_cast<int64_t>(n_blocks(i)) * BLOCK_TOKENS >= end,
+                "a slice has too few blocks");
+        const Sampling sampling =
+            checked({temperature(i), top_p(i), top_k(i), seeds(i), samples(i), static_cast<uint64_t>(end)});
+        slices.push_back(
+            {tokens.data() + token, lengths(i), positions(i), blocks.data() + block, draws(i) != 0, sampling});
         token += static_cast<size_t>(lengths(i));
         block += static_cast<size_t>(n_blocks(i));
-        require(token <= tokens.size() && block <= blocks.size(), "there are fewer tokens or blocks than the slices have");
+        require(token <= tokens.size() && block <= blocks.size(),
+                "there are fewer tokens or blocks than the slices have");
     }
     std::vector<int32_t> drawn(n);
     {
@@ -134,7 +142,8 @@ auto logits(Model& model, const Vector<int32_t>& tokens, int position, const Vec
     const int end = end_of(hparams, position, static_cast<int64_t>(tokens.size())), n = end - position;
     require(static_cast<int64_t>(blocks.size()) * BLOCK_TOKENS >= end, "there are too few blocks");
     for (int i = 0; i < n; ++i)
-        require(0 <= tokens(static_cast<size_t>(i)) && tokens(static_cast<size_t>(i)) < hparams.n_vocab, "a token is not in the vocabulary");
+        require(0 <= tokens(static_cast<size_t>(i)) && tokens(static_cast<size_t>(i)) < hparams.n_vocab,
+                "a token is not in the vocabulary");
     for (size_t i = 0; i < blocks.size(); ++i)
         require(0 <= blocks(i) && blocks(i) < model.n_blocks(), "there is no such block");
     const auto size = static_cast<size_t>(n) * static_cast<size_t>(hparams.n_vocab);
@@ -144,7 +153,8 @@ auto logits(Model& model, const Vector<int32_t>& tokens, int position, const Vec
         nb::gil_scoped_release released;
         model.logits({tokens.data(), n, position, blocks.data(), false, {}}, out);
     }
-    return nb::ndarray<nb::numpy, float, nb::ndim<2>>(out, {static_cast<size_t>(n), static_cast<size_t>(hparams.n_vocab)}, owner);
+    return nb::ndarray<nb::numpy, float, nb::ndim<2>>(
+        out, {static_cast<size_t>(n), static_cast<size_t>(hparams.n_vocab)}, owner);
 }
 
 std::vector<int32_t> draw(const Vector<float>& logits, double temperature, int32_t top_k, double top_p, uint64_t seed,
@@ -175,53 +185,63 @@ NB_MODULE(_core, m) {
     const auto arena = "arena"_a.noconvert();
 
     nb::class_<Layout>(m, "Layout")
-        .def("__init__",
-             [](Layout* self, int n_vocab, int n_ctx, int n_embd, int n_head, int n_layer, const std::string& precision) {
-                 new (self) Layout({n_vocab, n_ctx, n_embd, n_head, n_layer}, precision_of(precision));
-             },
-             "n_vocab"_a, "n_ctx"_a, "n_embd"_a, "n_head"_a, "n_layer"_a, "precision"_a)
+        .def(
+            "__init__",
+            [](Layout* self, int n_vocab, int n_ctx, int n_embd, int n_head, int n_layer,
+               const std::string& precision) {
+                new (self) Layout({n_vocab, n_ctx, n_embd, n_head, n_layer}, precision_of(precision));
+            },
+            "n_vocab"_a, "n_ctx"_a, "n_embd"_a, "n_head"_a, "n_layer"_a, "precision"_a)
         .def_prop_ro("size", &Layout::size)
-        .def_prop_ro("block_bytes", [](const Layout& layout) { return Model::block_bytes(layout.hparams(), layout.precision()); })
+        .def_prop_ro("block_bytes",
+                     [](const Layout& layout) { return Model::block_bytes(layout.hparams(), layout.precision()); })
         .def("pack_matrix", &pack_matrix, arena, "layer"_a, "which"_a, "weights"_a, "bias"_a)
         .def("pack_token_embeddings", &pack_token_embeddings, arena, "first"_a, "rows"_a)
-        .def("pack_position_embeddings",
-             [](const Layout& layout, const Arena& arena, const Rows& rows) {
-                 pack_rows(layout, arena, rows, layout.position_embeddings(), layout.hparams().n_ctx);
-             },
-             arena, "rows"_a)
-        .def("pack_final_norm",
-             [](const Layout& layout, const Arena& arena, const Rows& gain_and_bias) {
-                 require(gain_and_bias.shape(0) == 2, "the rows must be gain and bias");
-                 pack_rows(layout, arena, gain_and_bias, layout.final_norm(), 2);
-             },
-             arena, "gain_and_bias"_a);
+        .def(
+            "pack_position_embeddings",
+            [](const Layout& layout, const Arena& arena, const Rows& rows) {
+                pack_rows(layout, arena, rows, layout.position_embeddings(), layout.hparams().n_ctx);
+            },
+            arena, "rows"_a)
+        .def(
+            "pack_final_norm",
+            [](const Layout& layout, const Arena& arena, const Rows& gain_and_bias) {
+                require(gain_and_bias.shape(0) == 2, "the rows must be gain and bias");
+                pack_rows(layout, arena, gain_and_bias, layout.final_norm(), 2);
+            },
+            arena, "gain_and_bias"_a);
 
     nb::class_<Model>(m, "Model")
-        .def("__init__",
-             [](Model* self, const Layout& layout, const ConstArena& arena, int n_blocks, int threads, const std::string& isa) {
-                 require(n_blocks >= 1, "n_blocks must be at least 1");
-                 require(arena.size() == layout.size(), "the arena must have layout.size bytes");
-                 require(threads >= 1 && threads <= 1024, "threads must be from 1 to 1024");
-                 new (self) Model(layout, reinterpret_cast<const std::byte*>(arena.data()), n_blocks, threads, isa_of(isa));
-             },
-             "layout"_a, arena, "n_blocks"_a, "threads"_a, "isa"_a, nb::keep_alive<1, 3>())
-        .def("step", &step, "tokens"_a, "lengths"_a, "positions"_a, "blocks"_a, "n_blocks"_a, "draws"_a, "temperature"_a,
-             "top_k"_a, "top_p"_a, "seeds"_a, "samples"_a)
+        .def(
+            "__init__",
+            [](Model* self, const Layout& layout, const ConstArena& arena, int n_blocks, int threads,
+               const std::string& isa) {
+                require(n_blocks >= 1, "n_blocks must be at least 1");
+                require(arena.size() == layout.size(), "the arena must have layout.size bytes");
+                require(threads >= 1 && threads <= 1024, "threads must be from 1 to 1024");
+                new (self)
+                    Model(layout, reinterpret_cast<const std::byte*>(arena.data()), n_blocks, threads, isa_of(isa));
+            },
+            "layout"_a, arena, "n_blocks"_a, "threads"_a, "isa"_a, nb::keep_alive<1, 3>())
+        .def("step", &step, "tokens"_a, "lengths"_a, "positions"_a, "blocks"_a, "n_blocks"_a, "draws"_a,
+             "temperature"_a, "top_k"_a, "top_p"_a, "seeds"_a, "samples"_a)
         .def("logits", &logits, "tokens"_a, "position"_a, "blocks"_a);
 
     m.def("allocate", &allocate, "size"_a);
-    m.def("draw", &draw, "logits"_a, "temperature"_a, "top_k"_a, "top_p"_a, "seed"_a, "sample"_a, "position"_a, "n"_a, "isa"_a);
+    m.def("draw", &draw, "logits"_a, "temperature"_a, "top_k"_a, "top_p"_a, "seed"_a, "sample"_a, "position"_a, "n"_a,
+          "isa"_a);
     m.def("uniform", &uniform, "seed"_a, "position"_a, "sample"_a);
     m.def("supported_isas", &supported_isas);
-    m.def("ceilings",
-          [](const std::string& isa, int threads, double seconds) {
-              require(threads >= 1 && threads <= 1024, "threads must be from 1 to 1024");
-              const Isa chosen = isa_of(isa);
-              nb::gil_scoped_release released;
-              const Ceilings ceilings = measure_ceilings(chosen, threads, seconds);
-              return std::pair(ceilings.multiply_adds, ceilings.bytes);
-          },
-          "isa"_a, "threads"_a, "seconds"_a);
+    m.def(
+        "ceilings",
+        [](const std::string& isa, int threads, double seconds) {
+            require(threads >= 1 && threads <= 1024, "threads must be from 1 to 1024");
+            const Isa chosen = isa_of(isa);
+            nb::gil_scoped_release released;
+            const Ceilings ceilings = measure_ceilings(chosen, threads, seconds);
+            return std::pair(ceilings.multiply_adds, ceilings.bytes);
+        },
+        "isa"_a, "threads"_a, "seconds"_a);
     m.attr("NOT_FINITE") = NOT_FINITE;
 }
 

@@ -58,10 +58,11 @@ struct HeadCache {
     ptrdiff_t block_stride;
 };
 
-// int8: a block's keys (D/4, 16 tokens, 4), their scales (16,), its values (D/16, 4, 16 channels, 4 tokens), and theirs.
-// float32: keys (D, 16 tokens), values (D/16, 16 tokens, 16 channels).
+// int8: a block's keys (D/4, 16 tokens, 4), their scales (16,), its values (D/16, 4, 16 channels, 4 tokens), and
+// theirs. float32: keys (D, 16 tokens), values (D/16, 16 tokens, 16 channels).
 constexpr size_t head_block_bytes_int8(int d) {
-    return static_cast<size_t>(round_up(d, DEPTH) + round_up(d, PANEL)) * BLOCK_TOKENS + 2 * sizeof(float) * BLOCK_TOKENS;
+    return static_cast<size_t>(round_up(d, DEPTH) + round_up(d, PANEL)) * BLOCK_TOKENS +
+           2 * sizeof(float) * BLOCK_TOKENS;
 }
 constexpr size_t head_block_bytes_float32(int d) {
     return static_cast<size_t>(d + round_up(d, PANEL)) * BLOCK_TOKENS * sizeof(float);

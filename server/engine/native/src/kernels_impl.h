@@ -30,8 +30,8 @@ constexpr int VECTORS = PANEL / W;  // of a panel's row
 
 typedef float F __attribute__((vector_size(4 * W)));
 typedef int32_t I __attribute__((vector_size(4 * W)));
-typedef int8_t Bytes __attribute__((vector_size(4 * W)));   // W groups of DEPTH
-typedef int8_t Narrow __attribute__((vector_size(W)));      // W integers, one a lane
+typedef int8_t Bytes __attribute__((vector_size(4 * W)));  // W groups of DEPTH
+typedef int8_t Narrow __attribute__((vector_size(W)));     // W integers, one a lane
 
 template <class Vector>
 inline Vector load_as(const void* from) {
@@ -49,9 +49,11 @@ inline F absolute(F x) { return reinterpret_cast<F>(reinterpret_cast<I>(x) & 0x7
 
 inline F fma(F a, F b, F c) {
 #if defined(__AVX512VNNI__)
-    return reinterpret_cast<F>(_mm512_fmadd_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
+    return reinterpret_cast<F>(
+        _mm512_fmadd_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
 #elif defined(__AVX2__)
-    return reinterpret_cast<F>(_mm256_fmadd_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));
+    return reinterpret_cast<F>(
+        _mm256_fmadd_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), reinterpret_cast<__m256>(c)));
 #else
     return a * b + c;  // compiled without contraction: the same everywhere
 #endif
@@ -90,16 +92,19 @@ inline I dot(I sum, Bytes b, const int8_t* a) {
     std::memcpy(&four, a, sizeof four);
 #if defined(__AVX512VNNI__)
     const auto unsigned_b = _mm512_xor_si512(reinterpret_cast<__m512i>(b), _mm512_set1_epi8(-128));  // b + 128
-    return reinterpret_cast<I>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum), unsigned_b, _mm512_set1_epi32(four)));
+    return reinterpret_cast<I>(
+        _mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum), unsigned_b, _mm512_set1_epi32(four)));
 #elif defined(__AVX2__)
     const auto weights = reinterpret_cast<__m256i>(b);
-    const auto pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(_mm256_set1_epi32(four), weights));
+    const auto pairs =
+        _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(_mm256_set1_epi32(four), weights));
     return sum + reinterpret_cast<I>(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 #else
     // In vectors of 16-bit halves of the four: odd bytes are shifted down, even ones up and down again.
     typedef int16_t Halves __attribute__((vector_size(4 * W)));
     const auto weights = reinterpret_cast<Halves>(b), factors = reinterpret_cast<Halves>(splat(four));
-    const auto pairs = reinterpret_cast<I>(((weights << 8) >> 8) * ((factors << 8) >> 8) + (weights >> 8) * (factors >> 8));
+    const auto pairs =
+        reinterpret_cast<I>(((weights << 8) >> 8) * ((factors << 8) >> 8) + (weights >> 8) * (factors >> 8));
     return sum + ((pairs << 16) >> 16) + (pairs >> 16);
 #endif
 }
@@ -129,7 +134,7 @@ inline F nearest(F x) {
 
 // e**x with a relative error of about 2**-23, for x up to 88; 0 below -87.7. Cephes' expf: Moshier, netlib.org/cephes.
 inline F exp(F x) {
-    const F inside = max(splat(-88.0f), x);  // in this order: what is no number passes through
+    const F inside = max(splat(-88.0f), x);              // in this order: what is no number passes through
     const F n = nearest(inside * 1.44269504088896341f);  // -127 at the lower end
     const F r = fma(n, splat(2.12194440e-4f), fma(n, splat(-0.693359375f), inside));
     F p = splat(1.9875691500e-4f);
@@ -265,8 +270,8 @@ inline void integer_products(const int8_t* a, ptrdiff_t a_stride, const int32_t*
 }
 
 template <int R, int P>
-void tile_int8(const Int8Rows& a, int row, const Int8Matrix& b, int panel, Prefetch ahead, Epilogue epilogue, float* out,
-               ptrdiff_t out_stride) {
+void tile_int8(const Int8Rows& a, int row, const Int8Matrix& b, int panel, Prefetch ahead, Epilogue epilogue,
+               float* out, ptrdiff_t out_stride) {
     I sums[R][P][VECTORS];
     integer_products<R, P>(a.values + row * a.stride, a.stride, a.sum + row,
                            b.panels + static_cast<ptrdiff_t>(panel) * b.k * PANEL, b.k, sums, ahead);
@@ -301,7 +306,8 @@ void tile_float32(const float* a, ptrdiff_t a_stride, int row, const Float32Matr
 #pragma GCC unroll 4
             for (int p = 0; p < P; ++p)
 #pragma GCC unroll 4
-                for (int v = 0; v < VECTORS; ++v) sums[r][p][v] = fma(splat(a[r * a_stride + i]), column[p][v], sums[r][p][v]);
+                for (int v = 0; v < VECTORS; ++v)
+                    sums[r][p][v] = fma(splat(a[r * a_stride + i]), column[p][v], sums[r][p][v]);
     }
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p)
@@ -314,7 +320,8 @@ void tile_float32(const float* a, ptrdiff_t a_stride, int row, const Float32Matr
         }
 }
 
-// Call tile(R, P, row, panel) so that T rows and the panels from first to last are covered, in tiles of about equal height.
+// Call tile(R, P, row, panel) so that T rows and the panels from first to last are covered, in tiles of about equal
+// height.
 template <int P, class Tile, int... R>
 inline void tile_of(int height, int row, int panel, Tile& tile, std::integer_sequence<int, R...>) {
     using std::integral_constant;
@@ -340,8 +347,8 @@ inline void cover(int t, int first, int last, Tile tile) {
 
 void multiply_int8(const Int8Rows& a, int t, const Int8Matrix& b, int first, int last, Epilogue epilogue, float* out,
                    ptrdiff_t out_stride) {
-    // The first tile of a group of panels would wait for the memory and the others not; so every tile asks for its share
-    // of the next group.
+    // The first tile of a group of panels would wait for the memory and the others not; so every tile asks for its
+    // share of the next group.
     const int n_tiles = (t + ROWS - 1) / ROWS, group_lines = PREFETCH_ROWS * PANEL * PANELS / 64;
     const int lines = (group_lines + n_tiles - 1) / n_tiles;
     const ptrdiff_t panel_bytes = static_cast<ptrdiff_t>(b.k) * PANEL;
@@ -350,7 +357,8 @@ void multiply_int8(const Int8Rows& a, int t, const Int8Matrix& b, int first, int
     cover(t, first, last, [&](auto r, auto p, int row, int panel) {
         tile = row == 0 ? 0 : tile + 1;
         Prefetch ahead;
-        if (panel + 2 * PANELS <= b.n_panels) ahead = {b.panels + (panel + PANELS) * panel_bytes + tile * tile_bytes, lines};
+        if (panel + 2 * PANELS <= b.n_panels)
+            ahead = {b.panels + (panel + PANELS) * panel_bytes + tile * tile_bytes, lines};
         tile_int8<r(), p()>(a, row, b, panel, ahead, epilogue, out, out_stride);
     });
 }
@@ -440,9 +448,9 @@ void attend_int8(const float* q, int d, HeadCache cache, const int32_t* blocks, 
     }
     const float total = soften(scratch, n);
 
-    // The scales of the values go into the weights, and these into 7 bits relative to their block's largest: what is small
-    // beside another block's weights still counts. They take the place of the scores: 16 bytes, then the scale. Slots
-    // that were never written have weight 0, whatever their scale.
+    // The scales of the values go into the weights, and these into 7 bits relative to their block's largest: what is
+    // small beside another block's weights still counts. They take the place of the scores: 16 bytes, then the scale.
+    // Slots that were never written have weight 0, whatever their scale.
     for (int i = 0; i < n_blocks; ++i) {
         const Int8Block block(cache.first_block + blocks[i] * cache.block_stride, d);
         float* scores = scratch + i * BLOCK_TOKENS;
@@ -469,7 +477,8 @@ void attend_int8(const float* q, int d, HeadCache cache, const int32_t* blocks, 
             std::memcpy(&sum, weights + 5, sizeof sum);
             I sums[1][1][VECTORS];
             integer_products<1, 1>(integers, 0, &sum, block.values + p * PANEL * BLOCK_TOKENS, BLOCK_TOKENS, sums);
-            for (int v = 0; v < VECTORS; ++v) mix[v] = fma(__builtin_convertvector(sums[0][0][v], F), splat(weights[4]), mix[v]);
+            for (int v = 0; v < VECTORS; ++v)
+                mix[v] = fma(__builtin_convertvector(sums[0][0][v], F), splat(weights[4]), mix[v]);
         }
         for (int v = 0; v < VECTORS; ++v) store(mixed + p * PANEL + v * W, mix[v]);
     }
@@ -493,7 +502,8 @@ void attend_float32(const float* q, int d, HeadCache cache, const int32_t* block
     for (int p = 0; p < d_panels; ++p) {
         F sums[VECTORS] = {};
         for (int token = 0; token < n; ++token) {
-            const auto* block = reinterpret_cast<const float*>(cache.first_block + blocks[token / BLOCK_TOKENS] * cache.block_stride);
+            const auto* block =
+                reinterpret_cast<const float*>(cache.first_block + blocks[token / BLOCK_TOKENS] * cache.block_stride);
             const float* values = block + d * BLOCK_TOKENS + (p * BLOCK_TOKENS + token % BLOCK_TOKENS) * PANEL;
             for (int v = 0; v < VECTORS; ++v) sums[v] = fma(splat(scratch[token]), load(values + v * W), sums[v]);
         }
@@ -510,12 +520,13 @@ struct Descending {
     bool operator()(float a, float b) const { return a > b; }
 };
 
-// The smallest weight in the nucleus: the heaviest of w (n,), `total` in all, in descending order, until there is `target`
-// before the next. Half of what is left is thrown away at a time, so nothing is sorted. `kept` has room for n, a multiple of W.
+// The smallest weight in the nucleus: the heaviest of w (n,), `total` in all, in descending order, until there is
+// `target` before the next. Half of what is left is thrown away at a time, so nothing is sorted. `kept` has room for n,
+// a multiple of W.
 float nucleus(const float* w, float* kept, int n, double total, double target) {
-    // The answer lies above `low` and not above `high`: 1 is the likeliest token's weight, and all that weigh less than an
-    // n-th of what is left out are left out. The bits of positive floats are in the floats' order, so that halves are taken
-    // of the logarithm.
+    // The answer lies above `low` and not above `high`: 1 is the likeliest token's weight, and all that weigh less than
+    // an n-th of what is left out are left out. The bits of positive floats are in the floats' order, so that halves
+    // are taken of the logarithm.
     int32_t low, high;
     const float lowest = static_cast<float>((total - target) / n), highest = 1.0f;
     std::memcpy(&low, &lowest, sizeof low);
@@ -575,7 +586,8 @@ int32_t draw(float* logits, int n, const Sampling& sampling, float* scratch) {
     const int padded = round_up(n, DRAW_PADDING), n_groups = padded / DRAW_PADDING;
     constexpr int SPAN = 1024;  // tokens whose weights are summed up: few sums, and few tokens to look at in the end
     const int n_spans = (padded + SPAN - 1) / SPAN;
-    float *weights = scratch, *others = scratch + padded, *group_tops = scratch + 2 * padded, *masses = group_tops + n_groups;
+    float *weights = scratch, *others = scratch + padded, *group_tops = scratch + 2 * padded,
+          *masses = group_tops + n_groups;
     std::fill(logits + n, logits + padded, LOWEST);
 
     F largest = splat(LOWEST), strange = {};
@@ -602,8 +614,8 @@ int32_t draw(float* logits, int n, const Sampling& sampling, float* scratch) {
     if (sampling.top_p == 0 && sampling.top_k > 0 && sampling.top_k < n)
         lowest_logit = kth_largest(logits, padded, group_tops, sampling.top_k, others);
 
-    // Probabilities up to a factor: the likeliest token's is 1. The inverse must be finite however small the temperature
-    // is, for 0 times it must stay 0.
+    // Probabilities up to a factor: the likeliest token's is 1. The inverse must be finite however small the
+    // temperature is, for 0 times it must stay 0.
     const auto inverse = static_cast<float>(std::min(1 / sampling.temperature, 1e30));
     double total = 0;
     for (int span = 0; span < n_spans; ++span) {
@@ -639,8 +651,8 @@ int32_t draw(float* logits, int n, const Sampling& sampling, float* scratch) {
         }
     }
 
-    // Invert the cumulative distribution in the order of the token ids: first find the span, then the token in it. Where
-    // rounding leaves a little behind the last one, it is the last one.
+    // Invert the cumulative distribution in the order of the token ids: first find the span, then the token in it.
+    // Where rounding leaves a little behind the last one, it is the last one.
     double left = uniform(sampling.seed, sampling.position, sampling.sample) * total;
     int span = 0;
     for (int i = 0; i < n_spans; ++i) {
@@ -693,7 +705,7 @@ int64_t read_bytes(const std::byte* from, int64_t n) {
 }  // namespace
 
 extern const Kernels KERNELS;
-const Kernels KERNELS = {norm,      quantise,    multiply_int8,  multiply_float32, keep_int8,     keep_float32,
-                         attend_int8, attend_float32, draw, multiply_adds, read_bytes};
+const Kernels KERNELS = {norm,        quantise,       multiply_int8, multiply_float32, keep_int8, keep_float32,
+                         attend_int8, attend_float32, draw,          multiply_adds,    read_bytes};
 
 }  // namespace pokegen

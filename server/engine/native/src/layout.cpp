@@ -37,14 +37,16 @@ void pack_column(Precision precision, const MatrixPlace& place, const float* wei
     const float inverse = bound >= SMALLEST_BOUND ? 127.0f / bound : 0.0f;
     int8_t* column = at<int8_t>(arena, place.panels) + panel + n % PANEL * DEPTH;
     for (int i = 0; i < place.k; ++i)
-        column[i / DEPTH * DEPTH * PANEL + i % DEPTH] = static_cast<int8_t>(std::nearbyint(weights[i * stride] * inverse));
+        column[i / DEPTH * DEPTH * PANEL + i % DEPTH] =
+            static_cast<int8_t>(std::nearbyint(weights[i * stride] * inverse));
 }
 
 }  // namespace
 
 Layout::Layout(const HParams& hparams, Precision precision) : hparams_(hparams), precision_(precision) {
     for (int value : {hparams.n_vocab, hparams.n_ctx, hparams.n_embd, hparams.n_head, hparams.n_layer})
-        if (value < 1 || value > 1 << 24) throw std::invalid_argument("each of the model's sizes must be from 1 to 2**24");
+        if (value < 1 || value > 1 << 24)
+            throw std::invalid_argument("each of the model's sizes must be from 1 to 2**24");
     if (hparams.n_embd % hparams.n_head != 0) throw std::invalid_argument("n_embd must be a multiple of n_head");
     if (hparams.head_dim() > 1024) throw std::invalid_argument("n_embd / n_head may be 1024 at most");
     const int c = hparams.n_embd;

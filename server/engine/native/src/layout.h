@@ -34,9 +34,11 @@ public:
     size_t size() const { return size_; }  // bytes
 
     const MatrixPlace& head() const { return head_; }  // token embeddings, transposed: (C, V)
-    const MatrixPlace& matrix(int layer, int which) const { return matrices_.at(static_cast<size_t>(layer * 4 + which)); }
+    const MatrixPlace& matrix(int layer, int which) const {
+        return matrices_.at(static_cast<size_t>(layer * 4 + which));
+    }
     size_t position_embeddings() const { return position_embeddings_; }  // (n_ctx, C padded), float32
-    size_t final_norm() const { return final_norm_; }  // ln_f's gain and bias (2, C padded), float32
+    size_t final_norm() const { return final_norm_; }                    // ln_f's gain and bias (2, C padded), float32
 
     // C padded to whole panels, as activations are.
     int channels() const { return round_up(hparams_.n_embd, PANEL); }

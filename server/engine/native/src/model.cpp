@@ -12,22 +12,29 @@ void at_least(std::vector<T>& array, size_t n) {
 }
 
 size_t head_block_bytes(const HParams& hparams, Precision precision) {
-    return precision == Precision::int8 ? head_block_bytes_int8(hparams.head_dim()) : head_block_bytes_float32(hparams.head_dim());
+    return precision == Precision::int8 ? head_block_bytes_int8(hparams.head_dim())
+                                        : head_block_bytes_float32(hparams.head_dim());
 }
 
 }  // namespace
 
 size_t Model::block_bytes(const HParams& hparams, Precision precision) {
-    return head_block_bytes(hparams, precision) * static_cast<size_t>(hparams.n_head) * static_cast<size_t>(hparams.n_layer);
+    return head_block_bytes(hparams, precision) * static_cast<size_t>(hparams.n_head) *
+           static_cast<size_t>(hparams.n_layer);
 }
 
 Model::Model(const Layout& layout, const std::byte* arena, int n_blocks, int n_threads, Isa isa)
-    : layout_(layout), arena_(arena), kernels_(kernels_for(isa)), pool_(n_threads), n_blocks_(n_blocks),
+    : layout_(layout),
+      arena_(arena),
+      kernels_(kernels_for(isa)),
+      pool_(n_threads),
+      n_blocks_(n_blocks),
       cache_(static_cast<size_t>(n_blocks) * block_bytes(layout.hparams(), layout.precision())) {
     const auto& hparams = layout.hparams();
     const int attention_scratch = round_up(hparams.n_ctx, BLOCK_TOKENS) + round_up(hparams.head_dim(), PANEL);
     const int draw_scratch = 3 * round_up(hparams.n_vocab, DRAW_PADDING);
-    scratch_.assign(static_cast<size_t>(n_threads), std::vector<float>(static_cast<size_t>(std::max(attention_scratch, draw_scratch))));
+    scratch_.assign(static_cast<size_t>(n_threads),
+                    std::vector<float>(static_cast<size_t>(std::max(attention_scratch, draw_scratch))));
 }
 
 HeadCache Model::head_cache(int layer, int head) const {
@@ -45,7 +52,8 @@ void Model::multiply(const float* a, int a_channels, int t, const MatrixPlace& p
     const int n_groups = (n_panels + 2) / 3;
     if (layout_.precision() == Precision::float32) {
         pool_.parallel_for(n_groups, [&](int begin, int end, int) {
-            kernels_.multiply_float32(a, a_channels, t, float32_matrix(place, arena_), 3 * begin, std::min(3 * end, n_panels), epilogue, out, out_stride);
+            kernels_.multiply_float32(a, a_channels, t, float32_matrix(place, arena_), 3 * begin,
+                                      std::min(3 * end, n_panels), epilogue, out, out_stride);
         });
         return;
     }
@@ -55,12 +63,14 @@ void Model::multiply(const float* a, int a_channels, int t, const MatrixPlace& p
     at_least(int8_sum_, static_cast<size_t>(t));
     pool_.parallel_for(t, [&](int begin, int end, int) {
         for (int row = begin; row < end; ++row)
-            kernels_.quantise(a + static_cast<ptrdiff_t>(row) * a_channels, place.k, k, int8_.data() + static_cast<ptrdiff_t>(row) * k,
-                              &int8_scale_[static_cast<size_t>(row)], &int8_sum_[static_cast<size_t>(row)]);
+            kernels_.quantise(a + static_cast<ptrdiff_t>(row) * a_channels, place.k, k,
+                              int8_.data() + static_cast<ptrdiff_t>(row) * k, &int8_scale_[static_cast<size_t>(row)],
+                              &int8_sum_[static_cast<size_t>(row)]);
     });
     const Int8Rows rows{int8_.data(), int8_scale_.data(), int8_sum_.data(), k};
     pool_.parallel_for(n_groups, [&](int begin, int end, int) {
-        kernels_.multiply_int8(rows, t, int8_matrix(place, arena_), 3 * begin, std::min(3 * end, n_panels), epilogue, out, out_stride);
+        kernels_.multiply_int8(rows, t, int8_matrix(place, arena_), 3 * begin, std::min(3 * end, n_panels), epilogue,
+                               out, out_stride);
     });
 }
 
@@ -85,8 +95,9 @@ void Model::attention(int layer) {
         for (int i = begin; i < end; ++i) {
             const Row& row = rows_[static_cast<size_t>(i / hparams.n_head)];
             const int head = i % hparams.n_head;
-            attend(qkv_.data() + static_cast<ptrdiff_t>(i / hparams.n_head) * qkv_channels + head * d, d, head_cache(layer, head),
-                   row.slice->blocks, row.position + 1, scratch_[static_cast<size_t>(thread)].data(),
+            attend(qkv_.data() + static_cast<ptrdiff_t>(i / hparams.n_head) * qkv_channels + head * d, d,
+                   head_cache(layer, head), row.slice->blocks, row.position + 1,
+                   scratch_[static_cast<size_t>(thread)].data(),
                    normal_.data() + static_cast<ptrdiff_t>(i / hparams.n_head) * channels + head * d);
         }
     });
@@ -125,11 +136,13 @@ void Model::forward(const std::vector<Slice>& slices) {
     };
     for (int layer = 0; layer < hparams.n_layer; ++layer) {
         norm();
-        multiply(normal_.data(), channels, t, layout_.matrix(layer, ATTN_QKV), Epilogue::store, qkv_.data(), qkv_channels);
+        multiply(normal_.data(), channels, t, layout_.matrix(layer, ATTN_QKV), Epilogue::store, qkv_.data(),
+                 qkv_channels);
         attention(layer);
         multiply(normal_.data(), channels, t, layout_.matrix(layer, ATTN_PROJ), Epilogue::add, x_.data(), channels);
         norm();
-        multiply(normal_.data(), channels, t, layout_.matrix(layer, MLP_FC), Epilogue::gelu, wide_.data(), wide_channels);
+        multiply(normal_.data(), channels, t, layout_.matrix(layer, MLP_FC), Epilogue::gelu, wide_.data(),
+                 wide_channels);
         multiply(wide_.data(), wide_channels, t, layout_.matrix(layer, MLP_PROJ), Epilogue::add, x_.data(), channels);
     }
 }
@@ -144,8 +157,8 @@ void Model::head(const std::vector<int>& rows) {
     const float* bias = gain + channels;
     pool_.parallel_for(r, [&](int begin, int end, int) {
         for (int i = begin; i < end; ++i)
-            kernels_.norm(x_.data() + static_cast<ptrdiff_t>(rows[static_cast<size_t>(i)]) * channels, hparams.n_embd, channels, gain, bias,
-                          normal_.data() + static_cast<ptrdiff_t>(i) * channels);
+            kernels_.norm(x_.data() + static_cast<ptrdiff_t>(rows[static_cast<size_t>(i)]) * channels, hparams.n_embd,
+                          channels, gain, bias, normal_.data() + static_cast<ptrdiff_t>(i) * channels);
     });
     multiply(normal_.data(), channels, r, layout_.head(), Epilogue::store, logits_.data(), stride);
 }
@@ -169,7 +182,8 @@ void Model::step(const std::vector<Slice>& slices, int32_t* drawn) {
         for (int i = begin; i < end; ++i) {
             const int slice = drawing[static_cast<size_t>(i)];
             drawn[slice] = kernels_.draw(logits_.data() + static_cast<ptrdiff_t>(i) * stride, n_vocab,
-                                         slices[static_cast<size_t>(slice)].sampling, scratch_[static_cast<size_t>(thread)].data());
+                                         slices[static_cast<size_t>(slice)].sampling,
+                                         scratch_[static_cast<size_t>(thread)].data());
         }
     });
 }
@@ -184,7 +198,8 @@ void Model::logits(const Slice& slice, float* out) {
         for (int row = first; row < std::min(first + AT_ONCE, slice.n); ++row) rows.push_back(row);
         head(rows);
         for (size_t i = 0; i < rows.size(); ++i)
-            std::copy_n(logits_.data() + i * static_cast<size_t>(stride), n_vocab, out + static_cast<ptrdiff_t>(rows[i]) * n_vocab);
+            std::copy_n(logits_.data() + i * static_cast<size_t>(stride), n_vocab,
+                        out + static_cast<ptrdiff_t>(rows[i]) * n_vocab);
     }
 }
 

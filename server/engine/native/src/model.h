@@ -50,7 +50,8 @@ private:
     void forward(const std::vector<Slice>&);
     void attention(int layer);
     void head(const std::vector<int>& rows);
-    void multiply(const float* a, int a_channels, int t, const MatrixPlace&, Epilogue, float* out, ptrdiff_t out_stride);
+    void multiply(const float* a, int a_channels, int t, const MatrixPlace&, Epilogue, float* out,
+                  ptrdiff_t out_stride);
     HeadCache head_cache(int layer, int head) const;
 
     const Layout layout_;

@@ -6,9 +6,9 @@
 namespace pokegen {
 
 struct Sampling {
-    double temperature; // 0: the likeliest token; up to MAX_TEMPERATURE
-    double top_p;       // 0: no limit
-    int32_t top_k;      // 0: no limit; not looked at where top_p is set
+    double temperature;  // 0: the likeliest token; up to MAX_TEMPERATURE
+    double top_p;        // 0: no limit
+    int32_t top_k;       // 0: no limit; not looked at where top_p is set
     uint64_t seed;
     uint64_t sample;    // number of the sample in its generation
     uint64_t position;  // where the new token will stand

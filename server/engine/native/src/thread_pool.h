@@ -24,9 +24,9 @@ public:
 
     // Call body(begin, end, thread) for ranges that together are 0 to n - 1, and return when all are done. `thread`
     // is 0 to size() - 1, and no two ranges run at once under the same number. The body must not throw.
-    // Every thread begins with a part of its own, the same for the same n, so that what it finds in its caches is what it
-    // has left there. Threads that are asleep, or that the operating system runs late, are not waited for: the others
-    // take over their parts.
+    // Every thread begins with a part of its own, the same for the same n, so that what it finds in its caches is what
+    // it has left there. Threads that are asleep, or that the operating system runs late, are not waited for: the
+    // others take over their parts.
     template <class Body>
     void parallel_for(int n, Body&& body) {
         if (n <= 0) return;
@@ -34,7 +34,11 @@ public:
             body(0, n, 0);
             return;
         }
-        run(n, [](void* context, int begin, int end, int thread) { (*static_cast<std::remove_reference_t<Body>*>(context))(begin, end, thread); },
+        run(
+            n,
+            [](void* context, int begin, int end, int thread) {
+                (*static_cast<std::remove_reference_t<Body>*>(context))(begin, end, thread);
+            },
             const_cast<void*>(static_cast<const void*>(&body)));
     }
 
