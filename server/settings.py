@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from server.engine import MAX_TEMPERATURE, EngineName, Isa
+from server.engine import MAX_TEMPERATURE, EngineName, Isa, supported_isas
 from server.weights import Checkpoint
 from server.weights.registry import is_model_name, require_registry_address
 
@@ -147,6 +147,15 @@ class Settings(BaseSettings):
         if engine == "gpt2-simple" and not find_spec("gpt_2_simple"):
             raise ValueError("gpt-2-simple is not installed; run scripts/install-python test")
         return engine
+
+    @field_validator("isa")
+    @classmethod
+    def _is_of_this_processor(cls, isa: Isa) -> Isa:
+        if isa not in (found := supported_isas()):
+            raise ValueError(
+                f"this processor does not have it, but {', '.join(found[1:])}; auto takes the best"
+            )
+        return isa
 
     @field_validator("http")
     @classmethod

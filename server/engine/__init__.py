@@ -20,7 +20,7 @@ from server.engine.generation import FinishReason, Generation, Piece, Sample, Ti
 from server.engine.gpt2 import GPT2
 from server.engine.kv_cache import KVCache
 from server.engine.memory import MIB, cache_blocks, memory_limit
-from server.engine.native import ISAS, Isa, NativeCore
+from server.engine.native import ISAS, Isa, NativeCore, supported_isas
 from server.engine.sampling import MAX_SEED, MAX_TEMPERATURE, SamplingParams
 from server.weights import Checkpoint, HParams
 from server.weights.layout import tensor_shapes
@@ -49,6 +49,7 @@ __all__ = [
     "create_engine",
     "load_model",
     "plan_cache",
+    "supported_isas",
 ]
 
 if TYPE_CHECKING:

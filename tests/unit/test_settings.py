@@ -36,6 +36,8 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "checkpoint": Path("/srv/run2"),
         "registry": "sqlite:////srv/registry/mlflow.db",
         "engine": "gpt2-simple",
+        "engine_threads": 3,
+        "isa": "portable",
         "max_running": 3,
         "max_waiting": 0,
         "threads": 4,
@@ -82,6 +84,9 @@ def test_a_misspelt_variable_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> 
         ("POKEGEN_CHECKPOINT", "models:/pokegen/latest", "models:/NAME/VERSION or models:/NAME@ALIAS"),
         ("POKEGEN_REGISTRY", "run/registry", "sqlite:///FILE"),
         ("POKEGEN_ENGINE", "torch", "'numpy' or 'gpt2-simple'"),
+        ("POKEGEN_ENGINE_THREADS", "-1", "greater than or equal to 0"),
+        ("POKEGEN_ENGINE_THREADS", "1025", "less than or equal to 1024"),
+        ("POKEGEN_ISA", "sse2", "'auto', 'avx512-vnni', 'avx2' or 'portable'"),
         ("POKEGEN_MAX_RUNNING", "0", "greater than or equal to 1"),
         ("POKEGEN_MAX_RUNNING", "1025", "less than or equal to 1024"),
         ("POKEGEN_MAX_WAITING", "-1", "greater than or equal to 0"),
@@ -144,6 +149,38 @@ def test_an_engine_without_its_packages_is_a_mistake_of_the_settings(monkeypatch
     monkeypatch.setattr("server.settings.find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"^POKEGEN_ENGINE: .* run scripts/install-python test"):
         load_settings()
+
+
+def test_an_instruction_set_that_the_processor_lacks_is_a_mistake_of_the_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("server.engine.native._core.supported_isas", lambda: ["portable", "avx2"])
+    for isa in ("auto", "avx2", "portable"):
+        monkeypatch.setenv("POKEGEN_ISA", isa)
+        assert load_settings().isa == isa
+    monkeypatch.setenv("POKEGEN_ISA", "avx512-vnni")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert (
+        str(caught.value)
+        == "POKEGEN_ISA: this processor does not have it, but avx2, portable; auto takes the best; it is 'avx512-vnni'"
+    )
+
+
+def test_as_many_threads_compute_as_are_set(tiny_checkpoint: Checkpoint) -> None:
+    threads = Path("/proc/self/task")
+    before = set(threads.iterdir())
+    create_app(Settings(checkpoint=tiny_checkpoint.directory, engine_threads=5))
+    assert len(set(threads.iterdir()) - before) == 5, "the engine's own is one of them"
+
+
+def test_the_instruction_set_is_the_one_that_is_set(
+    tiny_checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(checkpoint=tiny_checkpoint.directory, isa="portable")
+    monkeypatch.setattr(settings, "isa", "mmx")
+    with pytest.raises(ValueError, match="not mmx"):
+        create_app(settings)
 
 
 def test_settings_in_code_are_checked_alike() -> None:
@@ -239,6 +276,6 @@ def test_check_knows_whether_the_memory_will_do(
     done = CliRunner().invoke(commands, ["check"])
     assert done.exit_code == 1
     assert done.stderr.startswith(
-        "pokegen: the memory limit is 100 MiB, but weights and process take 256 MiB"
+        "pokegen: the memory limit is 100 MiB, but weights and process take 192 MiB"
     )
     assert done.stderr.count("\n") == 1

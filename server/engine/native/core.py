@@ -18,6 +18,12 @@ Isa = Literal["auto", "avx512-vnni", "avx2", "portable"]
 ISAS: tuple[Isa, ...] = get_args(Isa)
 
 
+def supported_isas() -> tuple[Isa, ...]:
+    """Those of ISAS that this processor can run."""
+    found = ("auto", *_core.supported_isas())
+    return tuple(isa for isa in ISAS if isa in found)
+
+
 class NativeCore:
     """A `Core`, for a checkpoint in "int8" or "float32", with a key/value cache for `n_blocks` blocks.
 

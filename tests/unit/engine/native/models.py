@@ -5,14 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from server.engine import ISAS as KNOWN_ISAS
-from server.engine import Isa
+from server.engine import supported_isas
 from server.engine.native import _core
 from server.engine.native.packing import layout_of, pack
 from server.weights import Checkpoint, HParams
 from tests.checkpoints import random_tensors
 
-ISAS: tuple[Isa, ...] = tuple(isa for isa in KNOWN_ISAS if isa in _core.supported_isas())
+ISAS = tuple(isa for isa in supported_isas() if isa != "auto")
 PRECISIONS = ("int8", "float32")
 
 
