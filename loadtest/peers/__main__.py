@@ -4,7 +4,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,11 +40,11 @@ from server.engine.cpus import usable_cpus
     "--threads", type=click.IntRange(1, 256), default=usable_cpus, show_default="all", help="That compute."
 )
 @click.option("--rounds", type=click.IntRange(min=1), default=2, help="Turns that each engine has.")
-@click.option("--seconds", type=float, default=2.0, help="What a measurement of a peer may take, about.")
+@click.option("--seconds", type=float, default=1.5, help="What a measurement of a peer may take, about.")
 @click.option(
     "--timeout",
     type=float,
-    default=75.0,
+    default=60.0,
     help="Seconds that a peer's turn may take; what it measured by then counts.",
 )
 def main(
@@ -81,27 +81,33 @@ def main(
     for peer in installed:
         peer.convert(job)
     engines: list[Pokegen | Peer] = [Pokegen(), *installed]
-    events, failures = take_turns(engines, job, rounds)
-    ceilings = [event for event in events[engines[0]] if event["event"] == "ceilings"]
-    comparison = Comparison(
-        command=shlex.join(["python", "-m", "loadtest.peers", *sys.argv[1:]]),
-        date=f"{datetime.now(UTC):%Y-%m-%d}",
-        machine=describe_machine(threads, ceilings),
-        results=[summarise(engine.name, engine.version, events[engine]) for engine in engines],
-        missing=missing + failures,
-        ceilings={n: max(each["decode"][n] for each in ceilings) for n in map(str, sequences)},
-    )
-    write(comparison, out)
+    for events, failures in take_turns(engines, job, rounds):
+        ceilings = [event for event in events[engines[0]] if event["event"] == "ceilings"]
+        comparison = Comparison(
+            command=shlex.join(["python", "-m", "loadtest.peers", *sys.argv[1:]]),
+            date=f"{datetime.now(UTC):%Y-%m-%d}",
+            machine=describe_machine(threads, ceilings),
+            results=[summarise(engine.name, engine.version, said) for engine, said in events.items()],
+            missing=missing + failures,
+            ceilings={n: max(each["decode"][n] for each in ceilings) for n in map(str, sequences)},
+        )
+        write(comparison, out)  # after every turn: whoever interrupts it has what was measured
     out.with_suffix(".md").write_text(table(comparison), encoding="utf-8")
     draw(comparison, out.with_suffix(".svg"))
     click.echo(table(comparison))
 
 
+Events = dict[Pokegen | Peer, list[Event]]
+
+
 def take_turns(
     engines: Sequence[Pokegen | Peer], job: Job, rounds: int
-) -> tuple[dict[Pokegen | Peer, list[Event]], list[Missing]]:
-    """What each engine said in so many turns, and which of them failed; those are not asked again."""
-    events: dict[Pokegen | Peer, list[Event]] = {engine: [] for engine in engines}
+) -> Iterator[tuple[Events, list[Missing]]]:
+    """After every engine's turn, what each has said so far, and which failed; those have no further turn.
+
+    Raises ClickException if Pokegen fails.
+    """
+    events: Events = {}
     failures: dict[Pokegen | Peer, Missing] = {}
     turns = [(turn, engine) for turn in range(rounds) for engine in engines]
     with click.progressbar(
@@ -112,13 +118,13 @@ def take_turns(
             if engine in failures:
                 continue
             try:
-                for event in engine.run(replace(job, memory=turn == 0)):  # once: it takes long
-                    events[engine].append(event)
+                said = events.setdefault(engine, [])
+                said.extend(engine.run(replace(job, memory=turn == 0)))  # once, for it takes long
             except subprocess.CalledProcessError as error:
                 if isinstance(engine, Pokegen):
                     raise click.ClickException(str(error)) from error
                 failures[engine] = Missing(engine.name, f"ended with status {error.returncode}")
-    return events, list(failures.values())
+            yield events, list(failures.values())
 
 
 def describe_machine(threads: int, ceilings: Sequence[Event]) -> str:
