@@ -1,0 +1,50 @@
+"""The service with nothing to do, and with far too much."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.service.stack import ROOT, Stack, cpu_seconds, descendants, running
+
+
+@pytest.fixture(scope="module")
+def native_stack(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A running service that computes with the C++ core."""
+    settings = {"POKEGEN_ENGINE": "int8", "POKEGEN_MAX_RUNNING": "4", "POKEGEN_MAX_WAITING": "8"}
+    with running(Stack(tmp_path_factory.mktemp("stack") / "log", environment | settings)) as stack:
+        yield stack
+
+
+def test_an_idle_service_uses_no_cpu(native_stack: Stack) -> None:
+    assert native_stack.get("/generate?length=20").status_code == 200  # every thread has worked
+    time.sleep(1)
+    family = [native_stack.process.pid, *descendants(native_stack.process.pid)]
+    before = sum(map(cpu_seconds, family))
+    time.sleep(8)
+    # The goal is 0.5% of a core; the clock ticks in steps of 0.125% of these 8 s, in each process.
+    assert sum(map(cpu_seconds, family)) - before < 0.01 * 8
+
+
+def test_nothing_breaks_under_four_times_the_load_that_can_be_served(native_stack: Stack) -> None:
+    options = {
+        "--url": native_stack.url,
+        "--pid-file": str(native_stack.run / "uwsgi.pid"),
+        "--max-running": "4",
+        "--max-waiting": "8",
+        "--longest": "40",
+        "--measure": "2",
+        "--minutes": "0.1",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "loadtest.soak",
+        *(word for option in options.items() for word in option),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for ending in ("complete", "left", "refused"):
+        assert ending in done.stdout
