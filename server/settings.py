@@ -64,13 +64,13 @@ class Settings(BaseSettings):
         ),
     ] = "auto"
 
-    max_running: Annotated[int, Field(ge=1, le=1024, description="Samples that are generated at once.")] = 16
+    max_running: Annotated[int, Field(ge=1, le=1024, description="Samples that are generated at once.")] = 64
     max_waiting: Annotated[
         int,
         Field(
             ge=0, le=100_000, description="Samples that may wait for their turn; past that, readers get 503."
         ),
-    ] = 64
+    ] = 192
     threads: Annotated[
         int,
         Field(
@@ -79,7 +79,7 @@ class Settings(BaseSettings):
             description="Request threads of uWSGI or gunicorn: more than samples run and wait, so that one is left"
             " to say that the queue is full.",
         ),
-    ] = 128
+    ] = 320
     max_samples: Annotated[
         int, Field(ge=1, le=1024, description="The most that one request may ask for as nsamples.")
     ] = 8

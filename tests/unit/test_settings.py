@@ -139,8 +139,8 @@ def test_a_request_that_could_never_be_admitted_is_a_mistake_of_the_settings(
 
 
 def test_a_thread_must_be_left_to_say_that_the_queue_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POKEGEN_THREADS", "80")
-    with pytest.raises(SettingsError, match=r"^POKEGEN_THREADS is 80 and must be more than .* 16 \+ 64$"):
+    monkeypatch.setenv("POKEGEN_THREADS", "256")
+    with pytest.raises(SettingsError, match=r"^POKEGEN_THREADS is 256 and must be more than .* 64 \+ 192$"):
         load_settings()
 
 
