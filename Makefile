@@ -27,7 +27,7 @@ test-image: test-python ## the tests of the Docker images alone
 lint: system test-python ## ruff, clang-format
 	@"$(VENV)/bin/ruff" check
 	@"$(VENV)/bin/ruff" format --check
-	@"$(VENV)/bin/clang-format" --dry-run -Werror server/engine/native/src/*.* tests/native/*.cpp tests/native/*.h
+	@"$(VENV)/bin/clang-format" --dry-run -Werror $$(find server tests -name "*.cpp" -o -name "*.h")
 
 types: system test-python ## mypy --strict
 	@"$(VENV)/bin/mypy"

@@ -1,2 +1,2 @@
 #define KERNELS avx512_vnni_kernels
-#include "kernels_impl.h"
+#include "table.h"

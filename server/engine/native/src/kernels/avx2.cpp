@@ -1,2 +1,2 @@
 #define KERNELS avx2_kernels
-#include "kernels_impl.h"
+#include "table.h"

@@ -1,2 +1,2 @@
 #define KERNELS portable_kernels
-#include "kernels_impl.h"
+#include "table.h"
