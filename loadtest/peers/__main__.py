@@ -44,7 +44,7 @@ from server.engine.cpus import usable_cpus
 @click.option(
     "--timeout",
     type=float,
-    default=60.0,
+    default=50.0,
     help="Seconds that a peer's turn may take; what it measured by then counts.",
 )
 def main(
