@@ -154,6 +154,18 @@ def chi_squared_quantile(degrees: int) -> float:
 
 
 @every_isa
+@pytest.mark.parametrize("top_p", [1 - 1e-6, 1 - 1e-9, 1 - 2**-53])
+def test_a_top_p_that_is_nearly_everything_leaves_nearly_everything(isa: Isa, top_p: float) -> None:
+    """Its distance from 1 is less than what rounding takes from the sum of the weights, all of which matter here."""
+    for n in (64, 128, 1024, 4096):  # nothing is padded, so that no weight is 0
+        for seed in range(10):
+            logits = default_rng(seed).uniform(-0.7, 0, n).astype(np.float32)
+            p = probabilities(logits, params())
+            for position, token in enumerate(draw(logits, params(top_p=top_p), isa, n=20)):
+                assert is_drawn(token, uniform(20, 0, position), p)
+
+
+@every_isa
 def test_greedy_is_the_first_of_the_likeliest(isa: Isa) -> None:
     for n, best in [(1, 0), (2, 1), (100, 0), (100, 63), (100, 64), (100, 99), (GPT2, GPT2 - 1)]:
         logits = np.full(n, -1e30, np.float32)

@@ -45,6 +45,7 @@ float nucleus(const float* w, float* kept, int n, double total, double target) {
             const F x = load(w + i);
             count += append_where(below ? x <= pivot : x > pivot, x, kept + count);  // in place: never ahead of i
         }
+        if (count == 0) return pivot;  // all are in the nucleus: only by rounding does their mass not reach the target
         w = kept;
         for (n = count; n % W != 0; ++n) kept[n] = 0;
     }
