@@ -70,11 +70,18 @@ class Checkpoint:
     def stamp(self) -> str:
         """Another one as soon as a data file is replaced or written to: a digest that costs no reading.
 
-        It is of where each tensor lies, and of each file's name, size and time of modification. A copy of the files
-        may have another stamp; it has the same `digest`.
+        It is of where each tensor lies, and of each file's name, size and time of its last change. A copy of the files
+        has another stamp; it has the same `digest`.
         """
         places = [
-            (name, stored.file.path.name, stored.file.size, stored.file.mtime_ns, stored.offset, stored.dtype)
+            (
+                name,
+                stored.file.path.name,
+                stored.file.size,
+                stored.file.changed_ns,
+                stored.offset,
+                stored.dtype,
+            )
             for name, stored in self._tensors.items()
         ]
         return hashlib.blake2b(repr(places).encode(), digest_size=DIGEST_SIZE).hexdigest()

@@ -27,7 +27,7 @@ class DataFile:
         self._file = path.open("rb", buffering=0)
         stat = os.fstat(self._file.fileno())
         self.size = stat.st_size
-        self.mtime_ns = stat.st_mtime_ns
+        self.changed_ns = stat.st_ctime_ns  # the time of modification can be set back, and this can't
 
     def read(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`, for any thread. Raises CheckpointError when the file ends before them."""

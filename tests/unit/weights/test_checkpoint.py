@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,12 +78,22 @@ def test_rows_are_checked_as_well(gpt2_simple: Path) -> None:
 
 def test_a_copy_has_the_same_digest_and_another_stamp(gpt2_simple: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(gpt2_simple, tmp_path / "copy"))
-    with open_checkpoint(gpt2_simple) as one, open_checkpoint(copy) as other:
-        assert (one.digest(), one.stamp()) == (other.digest(), other.stamp()), "copytree keeps the times"
-    os.utime(copy / DATA, (1, 1))
-    with open_checkpoint(gpt2_simple) as one, open_checkpoint(copy) as other:
+    with open_checkpoint(gpt2_simple) as one, open_checkpoint(copy) as other, open_checkpoint(copy) as again:
         assert one.digest() == other.digest()
-        assert one.stamp() != other.stamp()
+        assert one.stamp() != other.stamp() == again.stamp()
+
+
+def test_a_file_that_was_written_to_has_another_stamp_whatever_its_times_are_set_to(
+    gpt2_simple: Path,
+) -> None:
+    data = gpt2_simple / DATA
+    with open_checkpoint(gpt2_simple) as before:
+        times = data.stat()
+        time.sleep(0.02)  # a system's clock for files may tick a hundred times a second only
+        data.write_bytes(bytes(times.st_size))
+        os.utime(data, ns=(times.st_atime_ns, times.st_mtime_ns))
+        with open_checkpoint(gpt2_simple) as after:
+            assert before.stamp() != after.stamp()
 
 
 def test_one_other_weight_is_another_digest(hugging_face: Path) -> None:
