@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import cached_property
 from io import FileIO
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
+from server.engine.native import _core
 from server.weights import Checkpoint
 from server.weights.checkpoint import PACKED_SUFFIX
 
@@ -54,7 +56,7 @@ def packed_arena(checkpoint: Checkpoint, precision: str, size: int, fill: Callab
         return packed.make(fill)
     except OSError as error:
         logger.info("the packed weights are kept in memory: %s can't be written (%s)", packed.path, error)
-    arena = _map(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    arena = _core.allocate(size)
     fill(arena)
     return arena
 
@@ -98,11 +100,15 @@ class _PackedFile:
         stamp = self._checkpoint.stamp()
         if header.get("stamp") == stamp:
             return True
-        if header.get("digest") != self._checkpoint.digest():
+        if header.get("digest") != self._digest:
             return False
         with suppress(OSError), FileIO(self.path, "r+") as file:
             _write_header(file, header | {"stamp": stamp})
         return True
+
+    @cached_property
+    def _digest(self) -> str:
+        return self._checkpoint.digest()
 
     def make(self, fill: Callable[[Arena], None]) -> Arena:
         """Write the file, and map it. Raises OSError where that is impossible."""
@@ -113,7 +119,7 @@ class _PackedFile:
             if (arena := self.find()) is not None:  # by whoever had the temporary file before
                 return arena
             # Taken before the weights are read: if they change in between, the file counts as one of other weights.
-            header = self._kind | {"stamp": self._checkpoint.stamp(), "digest": self._checkpoint.digest()}
+            header = self._kind | {"stamp": self._checkpoint.stamp(), "digest": self._digest}
             file.truncate(0)  # a process that was killed may have left something in it
             # A disk that is full would otherwise end the process at a write to mapped memory.
             os.posix_fallocate(file.fileno(), 0, self._length)
@@ -132,7 +138,10 @@ def _exclusive(path: Path) -> Iterator[FileIO]:
     Raises OSError.
     """
     while True:
-        with FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+") as file:
+        # Through no link, lest the file that it leads to is overwritten.
+        with FileIO(
+            os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666), "r+"
+        ) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             if not _is_at(path, file):  # but renamed or removed by whoever had it before
                 continue
@@ -152,13 +161,8 @@ def _is_at(path: Path, file: FileIO) -> bool:
         return False
 
 
-def _map(
-    file: int,
-    length: int,
-    flags: int = mmap.MAP_SHARED,
-    prot: int = mmap.PROT_READ | mmap.PROT_WRITE,
-) -> Arena:
-    mapping = mmap.mmap(file, length, flags=flags, prot=prot)
+def _map(file: int, length: int, prot: int = mmap.PROT_READ | mmap.PROT_WRITE) -> Arena:
+    mapping = mmap.mmap(file, length, prot=prot)
     # Memory is read faster in large pages. Not every kernel and file system has them.
     with suppress(OSError):
         mapping.madvise(mmap.MADV_HUGEPAGE)

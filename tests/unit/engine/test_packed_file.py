@@ -110,7 +110,12 @@ def test_each_precision_has_its_own(directory: Path) -> None:
 def test_other_weights_of_the_same_size_are_packed_anew(directory: Path, originals: list[Path]) -> None:
     old = arena_of(directory)
     old_weights = expected(directory)
-    shutil.copyfile(originals[1] / "model.safetensors", directory / "model.safetensors")
+    weights = directory / "model.safetensors"
+    times = weights.stat()
+    shutil.copyfile(originals[1] / "model.safetensors", weights)
+    os.utime(
+        weights, ns=(times.st_atime_ns, times.st_mtime_ns)
+    )  # as what sets the times of all files alike does
     assert (expected(directory) != old_weights).any()
     np.testing.assert_array_equal(arena_of(directory), expected(directory))
     np.testing.assert_array_equal(old, old_weights, "who still uses the old ones keeps them")
@@ -181,15 +186,26 @@ def test_a_header_damaged_anywhere_is_harmless(directory: Path) -> None:
         np.testing.assert_array_equal(arena_of(directory), expected(directory))
 
 
+def what_is_there(directory: Path) -> list[tuple[str, int, int, int]]:
+    paths = sorted(directory.glob("*packed*"))
+    return [
+        (path.name, stat.st_ino, stat.st_mode, stat.st_mtime_ns)
+        for path, stat in zip(paths, map(Path.lstat, paths), strict=True)
+    ]
+
+
 def test_what_is_no_file_is_left_alone(directory: Path) -> None:
     """So a link to nowhere is a way to have no file made."""
     (directory / "pokegen-a.packed").symlink_to(os.devnull)
     (directory / "pokegen-b.packed").mkdir()
     os.mkfifo(directory / "pokegen-c.packed")
-    before = [path.lstat() for path in sorted(directory.glob("*.packed"))]
-    for precision in "abc":
+    (directory / "diary").write_text("Dear diary")
+    (directory / "pokegen-d.tmp.packed").symlink_to(directory / "diary")
+    before = what_is_there(directory)
+    for precision in "abcd":
         np.testing.assert_array_equal(arena_of(directory, precision=precision), expected(directory))
-    assert [path.lstat() for path in sorted(directory.iterdir()) if "packed" in path.name] == before
+    assert what_is_there(directory) == before
+    assert (directory / "diary").read_text() == "Dear diary"
 
 
 @pytest.fixture
