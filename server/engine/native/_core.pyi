@@ -1,6 +1,7 @@
 """The C++ in src/, bound by src/binding.cpp. Arrays are C-contiguous.
 
-Whatever is out of range raises ValueError, and what does not fit into memory MemoryError.
+Whatever is out of range raises ValueError, what does not fit into memory MemoryError, and a thread that can't be
+started RuntimeError.
 """
 
 from typing import Final

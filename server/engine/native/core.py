@@ -28,7 +28,8 @@ class NativeCore:
     """A `Core`, for a checkpoint in "int8" or "float32", with a key/value cache for `n_blocks` blocks.
 
     threads: how many compute, 1 or more. Raises CheckpointError where a tensor can't be read, ValueError for an
-    isa that the processor does not have or sizes that the core can't compute, and MemoryError.
+    isa that the processor does not have or sizes that the core can't compute, MemoryError, and RuntimeError where a
+    thread can't be started.
     """
 
     def __init__(self, checkpoint: Checkpoint, precision: str, n_blocks: int, threads: int, isa: Isa) -> None:

@@ -10,6 +10,9 @@ namespace {
 
 constexpr size_t ALIGNMENT = 64;  // a cache line
 
+// The products of a column of 4C, each 127 * 128 at most (see `dot`), add up in 32 bits.
+constexpr int MAX_CHANNELS = 1 << 15;
+
 int padded_k(Precision precision, int k) { return precision == Precision::int8 ? round_up(k, DEPTH) : k; }
 
 template <class T>
@@ -47,6 +50,7 @@ Layout::Layout(const HParams& hparams, Precision precision) : hparams_(hparams),
     for (int value : {hparams.n_vocab, hparams.n_ctx, hparams.n_embd, hparams.n_head, hparams.n_layer})
         if (value < 1 || value > 1 << 24)
             throw std::invalid_argument("each of the model's sizes must be from 1 to 2**24");
+    if (hparams.n_embd > MAX_CHANNELS) throw std::invalid_argument("n_embd may be 32768 at most");
     if (hparams.n_embd % hparams.n_head != 0) throw std::invalid_argument("n_embd must be a multiple of n_head");
     if (hparams.head_dim() > 1024) throw std::invalid_argument("n_embd / n_head may be 1024 at most");
     const int c = hparams.n_embd;

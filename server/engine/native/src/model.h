@@ -25,7 +25,8 @@ struct Slice {
 
 class Model {
 public:
-    // The arena must outlive the model. Throws std::invalid_argument, and std::bad_alloc where the cache does not fit.
+    // The arena must outlive the model. Throws std::bad_alloc where the cache does not fit, and std::system_error where
+    // a thread can't be started.
     Model(const Layout&, const std::byte* arena, int n_blocks, int n_threads, Isa);
 
     // Compute every slice and write the token drawn behind each to drawn: -1 where none was to be, NOT_FINITE where

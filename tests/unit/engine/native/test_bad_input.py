@@ -40,6 +40,9 @@ def test_sizes_that_no_model_has(name: str, size: int) -> None:
 def test_sizes_that_do_not_fit_together() -> None:
     with pytest.raises(ValueError, match="n_embd must be a multiple of n_head"):
         _core.Layout(100, 32, 24, 5, 1, "int8")
+    with pytest.raises(ValueError, match="n_embd may be 32768 at most"):
+        _core.Layout(100, 32, 2**15 + 64, 64, 1, "int8")
+    _core.Layout(100, 32, 2**15, 64, 1, "int8")
     with pytest.raises(ValueError, match="n_embd / n_head may be 1024 at most"):
         _core.Layout(100, 32, 1025, 1, 1, "int8")
     with pytest.raises(ValueError, match="precision must be int8 or float32, not int4"):
