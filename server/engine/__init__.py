@@ -108,7 +108,7 @@ def create_engine(
     try:
         # More than one token, for from here on the engine knows its speed, on which its promises rest.
         engine.submit("", SamplingParams(length=8, ignore_end_of_text=True)).result()
-    except EngineError:
+    except BaseException:
         engine.close()
         raise
     return engine
