@@ -19,7 +19,7 @@ from server.engine.scheduler import PREFILL_CHUNK, Drawn, Slice
 from server.weights import Checkpoint
 from tests.unit.engine.native.models import ISAS, PRECISIONS
 
-SCHEDULES = 204  # in all
+SCHEDULES = 200  # for every instruction set and precision
 REQUESTS = 63  # and one that is there from the first step to the last
 LAST_STEP = 40  # at which somebody comes or leaves
 BLOCKS = 600  # enough for all who run at once
@@ -134,11 +134,11 @@ def test_requests_get_in_a_crowd_what_each_gets_alone(
     crowd = Crowd(tiny_checkpoint, precision, isa)
     alone = [tokens_of(generation) for generation in crowd.one_by_one()]
     cut_short = 0
-    for seed in range(SCHEDULES // (len(PRECISIONS) * len(ISAS))):
+    for seed in range(SCHEDULES):
         for number, (expected, generation) in enumerate(zip(alone, crowd.together(seed), strict=True)):
             found = tokens_of(generation)
             if generation.cancelled and found != expected:
                 cut_short += 1
                 expected = [e[: len(f)] for e, f in zip(expected, found, strict=True)]
             assert found == expected, f"request {number} in schedule {seed}"
-    assert cut_short > 100, "the cancellations come too late to mean anything"
+    assert cut_short > 1000, "the cancellations come too late to mean anything"
