@@ -26,4 +26,4 @@ def test_an_arena_that_changes_has_another_format(precision: str, digest: str) -
     layout = layout_of(HPARAMS, precision)
     arena = _core.allocate(layout.size)
     pack(checkpoint, layout, arena)
-    assert (FORMAT, hashlib.blake2b(arena, digest_size=8).hexdigest()) == (1, digest)
+    assert (FORMAT, hashlib.blake2b(arena.data, digest_size=8).hexdigest()) == (1, digest)
