@@ -406,7 +406,7 @@ def test_statistics_tell_the_speed(bench: Bench) -> None:
         time.sleep(0.01)
     found = bench.engine.statistics()
     generation.cancel()
-    assert found.step_seconds == pytest.approx(0.02, rel=0.3)
+    assert 0.02 <= found.step_seconds < 0.1, "a busy machine sleeps longer"
     assert found.tokens_per_second == pytest.approx(2 / found.step_seconds)
     bench.wait_until_idle()
     assert bench.engine.statistics().tokens_per_second == 0
