@@ -44,16 +44,33 @@ HeadCache Model::head_cache(int layer, int head) const {
             static_cast<ptrdiff_t>(block_bytes(hparams, layout_.precision()))};
 }
 
+// Call body(first row, number of rows, first panel, last panel) for parts that together are a product with T rows.
+// Of few rows every thread computes some columns, and so reads its share of the weights alone. Of many it computes the
+// rows that it has in its cache, for to fetch the others' would take longer than to read all of the weights.
+template <class Body>
+void Model::for_parts_of_product(int t, int n_panels, Body body) {
+    constexpr int MANY_ROWS = 24;             // for each thread
+    const int n_groups = (n_panels + 2) / 3;  // panels are handed out by threes, as the kernels take them
+    const int n_parts = t >= MANY_ROWS * pool_.size() ? pool_.size() : 1;
+    pool_.parallel_for(n_parts * n_groups, [&](int begin, int end, int) {
+        while (begin < end) {
+            const int part = begin / n_groups, group = begin % n_groups;
+            const int next_group = std::min(group + end - begin, n_groups);
+            const int row = t * part / n_parts, next_row = t * (part + 1) / n_parts;
+            body(row, next_row - row, 3 * group, std::min(3 * next_group, n_panels));
+            begin += next_group - group;
+        }
+    });
+}
+
 // out (T, N) = epilogue(a (T, K) times the matrix, plus bias). In int8, a is quantised first, row by row.
 void Model::multiply(const float* a, int a_channels, int t, const MatrixPlace& place, Epilogue epilogue, float* out,
                      ptrdiff_t out_stride) {
     const int n_panels = round_up(place.n, PANEL) / PANEL;
-    // Panels are handed out by threes, as the kernels take them.
-    const int n_groups = (n_panels + 2) / 3;
     if (layout_.precision() == Precision::float32) {
-        pool_.parallel_for(n_groups, [&](int begin, int end, int) {
-            kernels_.multiply_float32(a, a_channels, t, float32_matrix(place, arena_), 3 * begin,
-                                      std::min(3 * end, n_panels), epilogue, out, out_stride);
+        for_parts_of_product(t, n_panels, [&](ptrdiff_t row, int n_rows, int first, int last) {
+            kernels_.multiply_float32(a + row * a_channels, a_channels, n_rows, float32_matrix(place, arena_), first,
+                                      last, epilogue, out + row * out_stride, out_stride);
         });
         return;
     }
@@ -67,10 +84,10 @@ void Model::multiply(const float* a, int a_channels, int t, const MatrixPlace& p
                               int8_.data() + static_cast<ptrdiff_t>(row) * k, &int8_scale_[static_cast<size_t>(row)],
                               &int8_sum_[static_cast<size_t>(row)]);
     });
-    const Int8Rows rows{int8_.data(), int8_scale_.data(), int8_sum_.data(), k};
-    pool_.parallel_for(n_groups, [&](int begin, int end, int) {
-        kernels_.multiply_int8(rows, t, int8_matrix(place, arena_), 3 * begin, std::min(3 * end, n_panels), epilogue,
-                               out, out_stride);
+    for_parts_of_product(t, n_panels, [&](ptrdiff_t row, int n_rows, int first, int last) {
+        const Int8Rows rows{int8_.data() + row * k, int8_scale_.data() + row, int8_sum_.data() + row, k};
+        kernels_.multiply_int8(rows, n_rows, int8_matrix(place, arena_), first, last, epilogue, out + row * out_stride,
+                               out_stride);
     });
 }
 

@@ -51,6 +51,8 @@ private:
     void forward(const std::vector<Slice>&);
     void attention(int layer);
     void head(const std::vector<int>& rows);
+    template <class Body>
+    void for_parts_of_product(int t, int n_panels, Body);
     void multiply(const float* a, int a_channels, int t, const MatrixPlace&, Epilogue, float* out,
                   ptrdiff_t out_stride);
     HeadCache head_cache(int layer, int head) const;
