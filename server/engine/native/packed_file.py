@@ -1,17 +1,18 @@
-"""Packed weights in a file beside their checkpoint, so that the next start only maps it.
+"""Packed weights in a file beside their checkpoint, so that the next start only reads it.
 
-The file is a header, then the arena as it stands in memory; all processes that map it share one copy. It is no part of
-the checkpoint: it may be deleted at any time, and is made anew where it is not of these weights. What must not happen
-to it is to be written to in place: that changes the weights of whoever runs, and to cut it short ends the process.
+The file is a header, then the arena as it stands in memory. It is no part of the checkpoint: it may be deleted at any
+time, and is made anew where it is not of these weights. It is read and not mapped: a file's pages are small on most
+systems, and a step, which reads all weights, takes longer from those; and to touch a mapped file that has shrunk would
+end the process.
 """
 
+import errno
 import fcntl
 import json
 import logging
-import mmap
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
 from functools import cached_property
 from io import FileIO
@@ -39,25 +40,32 @@ _PIECE = 1 << 20
 
 
 def packed_arena(checkpoint: Checkpoint, precision: str, size: int, fill: Callable[[Arena], None]) -> Arena:
-    """The packed weights of a checkpoint: `size` bytes that begin at a page, and may be read-only.
+    """The packed weights of a checkpoint: `size` bytes, in huge pages where the system has them.
 
-    They are mapped from `pokegen-PRECISION.packed` in the checkpoint's directory, if that is whole and of these
-    weights. If it isn't, `fill` packs them into an arena of zeros: the new file itself, mapped, so that they are in
-    memory once. It replaces whatever file has the name, as the name is the service's own; what is not a regular file,
-    such as a link to /dev/null, stays. Of two processes at once one packs, and the other waits for its file.
+    They are read from `pokegen-PRECISION.packed` in the checkpoint's directory, if that is whole and of these weights.
+    If it isn't, `fill` packs them into an arena of zeros, and the file is written: over whatever has the name, as the
+    name is the service's own; but what is not a regular file, such as a link to /dev/null, stays. Of two processes at
+    once one packs, and the other waits for its file. Where no file can be written, every start packs.
 
-    Where no file can be written, the arena is memory of this process alone. Raises what `fill` raises, and
-    CheckpointError where the weights can't be read; no file is left then.
+    Raises what `fill` raises, and CheckpointError where the weights can't be read; no file is left then.
     """
     packed = _PackedFile(checkpoint, precision, size)
-    if (arena := packed.find()) is not None:
+    if (arena := packed.read()) is not None:
         return arena
     try:
-        return packed.make(fill)
+        with packed.exclusively() as file:
+            if (arena := packed.read()) is not None:  # by whoever was before
+                return arena
+            # Taken before the weights are read: if they change in between, the file counts as one of other weights.
+            identity = packed.identity()
+            arena = _core.allocate(size)
+            fill(arena)
+            packed.write(file, arena, identity)
     except OSError as error:
-        logger.info("the packed weights are kept in memory: %s can't be written (%s)", packed.path, error)
-    arena = _core.allocate(size)
-    fill(arena)
+        logger.info("the packed weights are not kept: %s can't be written (%s)", packed.path, error)
+    if arena is None:
+        arena = _core.allocate(size)
+        fill(arena)
     return arena
 
 
@@ -67,7 +75,8 @@ class _PackedFile:
     def __init__(self, checkpoint: Checkpoint, precision: str, size: int) -> None:
         self.path = checkpoint.directory / f"pokegen-{precision}{PACKED_SUFFIX}"
         self._checkpoint = checkpoint
-        self._length = HEADER + size
+        self._temporary = self.path.with_suffix(f".tmp{PACKED_SUFFIX}")
+        self._size = size
         self._kind = {
             "format": FORMAT,
             "precision": precision,
@@ -75,24 +84,20 @@ class _PackedFile:
             "hparams": asdict(checkpoint.hparams),
         }
 
-    def find(self) -> Arena | None:
+    def read(self) -> Arena | None:
         """The file's arena; None unless it is there, whole, and of these weights."""
         try:
             if not self.path.is_file():  # to open a pipe would block
                 return None
             with FileIO(self.path) as file:
                 header = _read_header(file)
-                length = os.fstat(file.fileno()).st_size
-                if length != self._length or header | self._kind != header:
+                if header | self._kind != header or not self._is_of_these_weights(header):
                     return None
-                arena = _map(file.fileno(), length, prot=mmap.PROT_READ)[HEADER:]
+                arena = _core.allocate(self._size)
+                whole = _read_arena(file, arena) == header.get("checksum")
         except OSError:
             return None
-        return (
-            arena
-            if header.get("checksum") == _checksum(arena) and self._is_of_these_weights(header)
-            else None
-        )
+        return arena if whole else None
 
     def _is_of_these_weights(self, header: dict[str, object]) -> bool:
         # To read all weights may take longer than all else at a start, so only where their files seem to be others.
@@ -110,25 +115,29 @@ class _PackedFile:
     def _digest(self) -> str:
         return self._checkpoint.digest()
 
-    def make(self, fill: Callable[[Arena], None]) -> Arena:
-        """Write the file, and map it. Raises OSError where that is impossible."""
+    def identity(self) -> dict[str, object]:
+        """What tells these weights from others."""
+        return {"stamp": self._checkpoint.stamp(), "digest": self._digest}
+
+    def exclusively(self) -> AbstractContextManager[FileIO]:
+        """A temporary file for `write`, for one process at a time. Raises OSError where there can be none."""
         if self.path.exists() and not self.path.is_file():
             raise FileExistsError("what is there is not a regular file")
-        temporary = self.path.with_suffix(f".tmp{PACKED_SUFFIX}")
-        with _exclusive(temporary) as file:
-            if (arena := self.find()) is not None:  # by whoever had the temporary file before
-                return arena
-            # Taken before the weights are read: if they change in between, the file counts as one of other weights.
-            header = self._kind | {"stamp": self._checkpoint.stamp(), "digest": self._digest}
-            file.truncate(0)  # a process that was killed may have left something in it
-            # A disk that is full would otherwise end the process at a write to mapped memory.
-            os.posix_fallocate(file.fileno(), 0, self._length)
-            arena = _map(file.fileno(), self._length)[HEADER:]
-            fill(arena)
-            _write_header(file, header | {"checksum": _checksum(arena)})
-            os.fsync(file.fileno())
-            temporary.replace(self.path)
-            return _map(file.fileno(), self._length, prot=mmap.PROT_READ)[HEADER:]
+        return _exclusive(self._temporary)
+
+    def write(self, file: FileIO, arena: Arena, identity: dict[str, object]) -> None:
+        """Put an arena into the temporary file, and that in its place. Raises OSError where that is impossible."""
+        file.truncate(0)  # a process that was killed may have left something in it
+        file.seek(HEADER)
+        checksum = 0
+        for start in range(0, arena.size, _PIECE):
+            piece = arena[start : start + _PIECE].tobytes()
+            checksum = google_crc32c.extend(checksum, piece)
+            if file.write(piece) != len(piece):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        _write_header(file, self._kind | identity | {"checksum": checksum})
+        os.fsync(file.fileno())
+        self._temporary.replace(self.path)
 
 
 @contextmanager
@@ -150,7 +159,6 @@ def _exclusive(path: Path) -> Iterator[FileIO]:
             finally:
                 if _is_at(path, file):
                     path.unlink()
-                fcntl.flock(file, fcntl.LOCK_UN)  # a mapping would keep it locked
             return
 
 
@@ -161,20 +169,16 @@ def _is_at(path: Path, file: FileIO) -> bool:
         return False
 
 
-def _map(file: int, length: int, prot: int = mmap.PROT_READ | mmap.PROT_WRITE) -> Arena:
-    mapping = mmap.mmap(file, length, prot=prot)
-    # Memory is read faster in large pages. Not every kernel and file system has them.
-    with suppress(OSError):
-        mapping.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(mapping, np.uint8)
-
-
-def _checksum(arena: Arena) -> int:
-    """CRC32C of the arena."""
-    crc = 0
+def _read_arena(file: FileIO, arena: Arena) -> int | None:
+    """Fill the arena from behind the header, and return the CRC32C of it; None where the file has another size."""
+    if os.fstat(file.fileno()).st_size != HEADER + arena.size:
+        return None
+    checksum = 0
     for start in range(0, arena.size, _PIECE):
-        crc = google_crc32c.extend(crc, arena[start : start + _PIECE].tobytes())
-    return crc
+        piece = os.pread(file.fileno(), min(_PIECE, arena.size - start), HEADER + start)
+        checksum = google_crc32c.extend(checksum, piece)
+        arena[start : start + len(piece)] = np.frombuffer(piece, np.uint8)
+    return checksum
 
 
 def _read_header(file: FileIO) -> dict[str, object]:
