@@ -52,7 +52,7 @@ class Settings(BaseSettings):
         int,
         Field(
             ge=0,
-            le=1024,
+            le=256,
             description="Threads of the C++ core; 0 is as many as the processors that it may use.",
         ),
     ] = 0

@@ -114,7 +114,7 @@ def command(
             report = summarise(
                 measure(checkpoint, work, engine, isa, threads or usable_cpus(), sequences, repeat)
             )
-    except (CheckpointError, EngineError) as error:
+    except (CheckpointError, EngineError, ValueError, OSError, RuntimeError, MemoryError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(report.as_json() if as_json else report.table())
 

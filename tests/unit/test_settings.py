@@ -85,7 +85,7 @@ def test_a_misspelt_variable_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> 
         ("POKEGEN_REGISTRY", "run/registry", "sqlite:///FILE"),
         ("POKEGEN_ENGINE", "torch", "'numpy' or 'gpt2-simple'"),
         ("POKEGEN_ENGINE_THREADS", "-1", "greater than or equal to 0"),
-        ("POKEGEN_ENGINE_THREADS", "1025", "less than or equal to 1024"),
+        ("POKEGEN_ENGINE_THREADS", "257", "less than or equal to 256"),
         ("POKEGEN_ISA", "sse2", "'auto', 'avx512-vnni', 'avx2' or 'portable'"),
         ("POKEGEN_MAX_RUNNING", "0", "greater than or equal to 1"),
         ("POKEGEN_MAX_RUNNING", "1025", "less than or equal to 1024"),

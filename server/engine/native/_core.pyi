@@ -43,7 +43,10 @@ class Layout:
         """Pack ln_f's gain and bias (2, C)."""
 
 class Model:
-    """GPT-2 with a key/value cache of `n_blocks` blocks of 16 tokens. One thread at a time may call it."""
+    """GPT-2 with a key/value cache of `n_blocks` blocks of 16 tokens.
+
+    Threads that call it at once are served one after the other.
+    """
 
     def __init__(
         self, layout: Layout, arena: NDArray[np.uint8], n_blocks: int, threads: int, isa: str

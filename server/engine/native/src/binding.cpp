@@ -129,6 +129,7 @@ std::vector<int32_t> step(Model& model, const Vector<int32_t>& tokens, const Vec
         require(token <= tokens.size() && block <= blocks.size(),
                 "there are fewer tokens or blocks than the slices have");
     }
+    require(token == tokens.size() && block == blocks.size(), "there are more tokens or blocks than the slices have");
     std::vector<int32_t> drawn(n);
     {
         nb::gil_scoped_release released;
@@ -218,7 +219,7 @@ NB_MODULE(_core, m) {
                const std::string& isa) {
                 require(n_blocks >= 1, "n_blocks must be at least 1");
                 require(arena.size() == layout.size(), "the arena must have layout.size bytes");
-                require(threads >= 1 && threads <= 1024, "threads must be from 1 to 1024");
+                require(threads >= 1 && threads <= 256, "threads must be from 1 to 256");
                 new (self)
                     Model(layout, reinterpret_cast<const std::byte*>(arena.data()), n_blocks, threads, isa_of(isa));
             },
@@ -235,7 +236,7 @@ NB_MODULE(_core, m) {
     m.def(
         "ceilings",
         [](const std::string& isa, int threads, double seconds) {
-            require(threads >= 1 && threads <= 1024, "threads must be from 1 to 1024");
+            require(threads >= 1 && threads <= 256, "threads must be from 1 to 256");
             const Isa chosen = isa_of(isa);
             nb::gil_scoped_release released;
             const Ceilings ceilings = measure_ceilings(chosen, threads, seconds);

@@ -181,6 +181,7 @@ void Model::head(const std::vector<int>& rows) {
 }
 
 void Model::step(const std::vector<Slice>& slices, int32_t* drawn) {
+    const std::lock_guard lock(one_at_a_time_);
     if (slices.empty()) return;  // the kernels take one row or more
     forward(slices);
     std::vector<int> drawing, last_rows;  // slices that draw, and the rows of their last tokens
@@ -206,6 +207,7 @@ void Model::step(const std::vector<Slice>& slices, int32_t* drawn) {
 }
 
 void Model::logits(const Slice& slice, float* out) {
+    const std::lock_guard lock(one_at_a_time_);
     const std::vector<Slice> slices = {slice};
     forward(slices);
     const int n_vocab = layout_.hparams().n_vocab, stride = round_up(n_vocab, DRAW_PADDING);

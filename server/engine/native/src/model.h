@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <vector>
 
 #include "huge_memory.h"
@@ -30,7 +31,7 @@ public:
     Model(const Layout&, const std::byte* arena, int n_blocks, int n_threads, Isa);
 
     // Compute every slice and write the token drawn behind each to drawn: -1 where none was to be, NOT_FINITE where
-    // the logits are not numbers. Not to be called by two threads at once.
+    // the logits are not numbers. Threads that call the model at once are served one after the other.
     void step(const std::vector<Slice>&, int32_t* drawn);
 
     // The logits (n, V) of every token of one slice.
@@ -62,6 +63,7 @@ private:
     const Kernels& kernels_;
     ThreadPool pool_;
     int n_blocks_;
+    std::mutex one_at_a_time_;
 
     HugeMemory cache_;
 

@@ -109,9 +109,9 @@ def test_an_arena_that_is_read_only_can_be_computed_from_but_not_packed_into(lay
     [
         ((0, 1, "auto"), "n_blocks must be at least 1"),
         ((-1, 1, "auto"), "n_blocks must be at least 1"),
-        ((1, 0, "auto"), "threads must be from 1 to 1024"),
-        ((1, -1, "auto"), "threads must be from 1 to 1024"),
-        ((1, 1025, "auto"), "threads must be from 1 to 1024"),
+        ((1, 0, "auto"), "threads must be from 1 to 256"),
+        ((1, -1, "auto"), "threads must be from 1 to 256"),
+        ((1, 257, "auto"), "threads must be from 1 to 256"),
         ((1, 1, "sse2"), "must be auto, portable, avx2 or avx512-vnni, not sse2"),
         ((1, 1, ""), "must be auto, portable, avx2 or avx512-vnni, not "),
     ],
@@ -259,7 +259,7 @@ def test_numbers_that_the_types_cannot_hold(name: str, value: int) -> None:
 
 def test_ceilings_that_cannot_be_measured() -> None:
     for threads in (0, 1025):
-        with pytest.raises(ValueError, match="threads must be from 1 to 1024"):
+        with pytest.raises(ValueError, match="threads must be from 1 to 256"):
             _core.ceilings("auto", threads, 0.01)
     with pytest.raises(ValueError, match="not mmx"):
         _core.ceilings("mmx", 1, 0.01)

@@ -98,11 +98,13 @@ double sum_up(const float* weights, int n, float lowest, float* masses) {
 // last.
 int32_t find(const float* weights, int n, float lowest, const float* masses, double threshold) {
     int first = 0;
+    double left = threshold;
     for (int i = 0; i * SPAN < n; ++i) {
         if (masses[i] == 0) continue;
         first = i * SPAN;
-        if (threshold < masses[i]) break;
-        threshold -= masses[i];
+        threshold = left;
+        left -= masses[i];
+        if (left < 0) break;
     }
     int32_t token = 0;
     for (int i = first; i < std::min(first + SPAN, n); ++i) {

@@ -8,7 +8,7 @@ namespace {
 
 int64_t multiply_adds(int64_t n) {
     constexpr int K = 128;  // the operands stay in the first cache
-    static const int8_t rows[ROWS * K] = {1}, panels[PANELS * PANEL * K] = {1};
+    static int8_t rows[ROWS * K] = {1}, panels[PANELS * PANEL * K] = {1};
     static const int32_t row_sums[ROWS] = {1};
     const int64_t per_tile = static_cast<int64_t>(ROWS) * PANELS * PANEL * K;
     I total = {};
@@ -18,7 +18,7 @@ int64_t multiply_adds(int64_t n) {
         for (auto& row : sums)
             for (auto& panel : row)
                 for (I vector : panel) total += vector;
-        asm volatile("" : "+r"(i));  // else the compiler sees that every round is the same
+        asm volatile("" : : "r"(rows), "r"(panels) : "memory");  // else the compiler sees that every round is the same
     }
     return lane_sum(total);
 }
