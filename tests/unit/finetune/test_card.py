@@ -63,10 +63,8 @@ def test_model_hubs_read_its_metadata_and_its_results(carded: Path, readme: str)
     assert isinstance(data, ModelCardData)
     assert data.language == ["en"]
     assert (data.license, data.license_name) == ("other", "fan-fiction")
-    assert tuple(data.to_dict()[key] for key in ("library_name", "pipeline_tag")) == (
-        "transformers",
-        "text-generation",
-    )
+    named = data.to_dict()  # type: ignore[no-untyped-call]
+    assert (named["library_name"], named["pipeline_tag"]) == ("transformers", "text-generation")
     assert data.datasets == ["episodes", "base"]
     results = {result.metric_name: result.metric_value for result in data.eval_results or []}
     own = read_evaluation(carded).perplexities[0]
