@@ -35,7 +35,9 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends python3 libpython3.11 libstdc++6 \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 WORKDIR /srv/pokegen
+# GLIBC_TUNABLES: as in scripts/run.
 ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 \
+    GLIBC_TUNABLES=glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0 \
     POKEGEN_HTTP=0.0.0.0:5000 POKEGEN_SOCKET=0.0.0.0:3031
 COPY --from=build /opt/venv /opt/venv
 # Another checkpoint: mount it, and name the directory with POKEGEN_CHECKPOINT.

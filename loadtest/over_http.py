@@ -43,12 +43,12 @@ class ServiceHost:
             raise Fault(f"no answer: {error!r}") from error
         finally:
             connection.close()
-        if response.status == 503 and response.getheader("Retry-After"):
+        if response.status == 503 and "busy" in answer["detail"]:
             return Visit("refused")
-        if response.status == 503:
+        if response.status in (503, 504):  # the service's own time was over, or nginx's
             return Visit("deadline")
         if response.status != 200:
-            raise Fault(f"status {response.status}: {answer}")
+            raise Fault(f"status {response.status}: {answer['title']}")
         if answer["seed"] != request.seed or len(answer["samples"]) != request.nsamples:
             raise Fault("the answer is to another question")
         texts = tuple(sample["text"] for sample in answer["samples"])

@@ -5,6 +5,7 @@ time, or find no room. What must hold nevertheless is what `Soak.faults` looks a
 """
 
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -29,6 +30,7 @@ WARM_UP = 60.0  # seconds in which memory may grow
 MEMORY_TOLERANCE = 0.02
 KNOWN = 8  # requests whose texts are made beforehand; one reader in so many asks for one of them, and stays
 MAX_READERS = 1000  # at once
+MALLOC = "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0"  # as the service is run, for its reason
 
 
 class Soak:
@@ -47,6 +49,11 @@ class Soak:
         self._memory: list[float] = []  # MiB, once a second
         known = [random_request(self._random, longest) for _ in range(KNOWN)]
         self._texts = {request: host.visit(request).texts for request in known}
+
+    def fill(self, readers: int) -> None:
+        """Make as many texts at once, as long as can be: the cache's memory is in use before it is watched."""
+        with ThreadPoolExecutor(readers) as pool:
+            list(pool.map(lambda seed: self._host.visit(Request("Ash", 65536, seed=seed)), range(readers)))
 
     def capacity(self, readers: int, seconds: float) -> float:
         """How many requests a second are answered while there are so many readers, all of them patient."""
@@ -197,6 +204,7 @@ def command(
                 engine = stack.enter_context(running_engine(checkpoint, max_running, max_waiting))
                 host = EngineHost(engine)
             soak = Soak(host, longest, seed)
+            soak.fill(max_running)
             served = soak.capacity(max_running, measure)
             click.echo(f"served     {served:.1f} requests a second, to {max_running} readers at once")
             soak.run(OVERLOAD * served, wait=(max_running + max_waiting) / served, seconds=60 * minutes)
@@ -211,4 +219,7 @@ def command(
 
 
 if __name__ == "__main__":
+    if os.environ.get("GLIBC_TUNABLES") != MALLOC:  # it is read when a process starts
+        os.environ["GLIBC_TUNABLES"] = MALLOC
+        os.execv(sys.executable, [sys.executable, "-m", "loadtest.soak", *sys.argv[1:]])  # noqa: S606
     command()
