@@ -95,7 +95,8 @@ class StoredTensor:
         Raises CheckpointError for a shrunk file, and behind the last slice for a wrong checksum, or a number that is
         NaN or infinite: only then are those before it known to be sound.
         """
-        row = self.size // self.shape[0]
+        # A tensor without axes is one row of one number.
+        row = self.size // self.shape[0] if self.shape else self.size
         finite = True
         for piece in self.pieces(max(1, PIECE // row) * row):
             rows = piece.astype(np.float32, copy=False).reshape(-1, *self.shape[1:])
@@ -111,8 +112,9 @@ class StoredTensor:
     def read(self) -> NDArray[np.float32]:
         """The tensor in an array of its own. Raises CheckpointError as `rows` does."""
         tensor = np.empty(self.shape, np.float32)
+        flat = tensor.reshape(-1)
         start = 0
         for rows in self.rows():
-            tensor[start : start + len(rows)] = rows
-            start += len(rows)
+            flat[start : start + rows.size] = rows.reshape(-1)
+            start += rows.size
         return tensor
