@@ -32,7 +32,7 @@ def comparison() -> Comparison:
         rss_mb=501.0,
     )
     return Comparison(
-        command="python -m loadtest.peers --json docs/performance.json",
+        command="python -m loadtest.peers --json docs/peers.json",
         date="2026-01-31",
         machine="a processor, 2 threads",
         results=[ours, summarise("llama.cpp Q8_0", "llama-cpp-python 0.3", SAID)],
@@ -56,7 +56,7 @@ def test_the_table_has_a_row_an_engine_with_the_best_of_each_column_in_bold(comp
         "| llama.cpp Q8_0 | llama-cpp-python 0.3 | 100 | 300 | - | - | 1,900 | 512 | 0.60 s |\n"
         "| the machine's ceiling | int8 | 268 | 1,950 | 268 | 1,950 |  |  |  |\n"
         "\n"
-        "Tokens/s by number of sequences. `python -m loadtest.peers --json docs/performance.json`, 2026-01-31,"
+        "Tokens/s by number of sequences. `python -m loadtest.peers --json docs/peers.json`, 2026-01-31,"
         " a processor, 2 threads.\n"
         "Not measured: openvino int8: not installed: loadtest/peers/install openvino.\n"
     )
