@@ -110,8 +110,9 @@ def _stream(generation: Generation, conduct: Conduct) -> bool:
     """As `_wait`, piece by piece, which together must be the texts."""
     leaves_at = time.monotonic() + conduct.patience
     texts = [""] * len(generation.samples)
-    for piece in generation:
-        texts[piece.sample] += piece.text
+    for piece in generation.stream(idle=conduct.patience):
+        if piece:
+            texts[piece.sample] += piece.text
         if time.monotonic() > leaves_at:
             return False
     if texts != [sample.text for sample in generation.samples]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from server.engine.core import SequentialCore
 from server.engine.cpus import usable_cpus
-from server.engine.engine import Engine, Statistics
+from server.engine.engine import Engine, Place, Statistics
 from server.engine.errors import (
     DeadlineExceededError,
     EngineBusyError,
@@ -41,6 +41,7 @@ __all__ = [
     "Isa",
     "NotEnoughMemoryError",
     "Piece",
+    "Place",
     "PromptTooLongError",
     "Sample",
     "SamplingParams",

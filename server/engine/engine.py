@@ -50,6 +50,17 @@ class Statistics:
     refused: int
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A generation's place in the queue.
+
+    ahead: how many samples wait in front of its first. seconds: about how long it waits, at the measured speed.
+    """
+
+    ahead: int
+    seconds: float
+
+
 class Engine:
     """Continues many prompts at once.
 
@@ -149,6 +160,12 @@ class Engine:
                 refused=self._refused,
             )
 
+    def place_in_queue(self, generation: Generation) -> Place | None:
+        """Where a generation stands; None once all its samples run, or have ended."""
+        with self._lock:
+            ahead = self._scheduler.ahead_of(generation)
+            return None if ahead is None else Place(ahead, self._backlog(before=generation))
+
     def close(self) -> None:
         """Stop the thread after its present step; what has not ended fails with EngineClosedError. Harmless twice."""
         with self._work:
@@ -200,9 +217,11 @@ class Engine:
             self._step_seconds += (seconds - self._step_seconds) * weight
             self._step_tokens += (tokens - self._step_tokens) * weight
 
-    def _backlog(self) -> float:
+    def _backlog(self, before: Generation | None = None) -> float:
         """Seconds that all that was admitted takes, if steps go on as they did; 0 before anything was measured.
+
+        before: only what comes before this generation.
 
         Counted in steps and not in tokens: one sample alone gets far less tokens a second than many do together.
         """
-        return self._scheduler.steps_owed() * self._step_seconds
+        return self._scheduler.steps_owed(before) * self._step_seconds

@@ -51,9 +51,8 @@ class Timing:
 class Generation:
     """The samples of one submission.
 
-    Iterate over it for `Piece`s as they are made, or call `result` to wait for all of it; both may be used from
-    any thread, and iterating again begins at the beginning. Both raise EngineFailedError, DeadlineExceededError or
-    EngineClosedError where that is how it ended.
+    `stream` gives the texts as they grow, `result` waits for all of it; both may be used from any thread. Both raise
+    EngineFailedError, DeadlineExceededError or EngineClosedError where that is how it ended.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class Generation:
         self.cancelled = False
         self._error: EngineError | None = None
         self._changed = threading.Condition()
-        self._streaming = 0
+        self._awaiting_piece = 0  # how many readers want to be woken by the next piece
 
     @property
     def done(self) -> bool:
@@ -86,16 +85,20 @@ class Generation:
                 raise self._error
             return self.samples
 
-    def __iter__(self) -> Iterator[Piece]:
+    def stream(self, idle: float = math.inf, pause: float = 0.0) -> Iterator[Piece | None]:
+        """The texts from their beginning, as they grow; None whenever `idle` seconds have gone by without a piece.
+
+        pause: seconds between what comes together and what comes next. Meanwhile the text grows without waking its
+        reader, which at hundreds of readers costs more than the text; only the end does.
+        Whoever closes the iterator before its end has left: the generation is cancelled.
+        """
         shown = [0] * len(self.samples)
-        with self._changed:
-            self._streaming += 1
+        ended = False
         try:
-            while True:
+            while not ended:
                 with self._changed:
-                    while (settled := self._settled()) == shown and not self.done:
-                        self._wait()
-                    done = self.done
+                    settled = self._wait_for_more_than(shown, idle)
+                    ended, error = self.done, self._error
                     pieces = [
                         Piece(i, sample.text[shown[i] : settled[i]])
                         for i, sample in enumerate(self.samples)
@@ -103,13 +106,27 @@ class Generation:
                     ]
                 yield from pieces
                 shown = settled
-                if self._error:
-                    raise self._error
-                if done:
-                    return
+                if error:
+                    raise error
+                if not pieces and not ended:
+                    yield None
+                if pause and not ended:
+                    with self._changed:
+                        self._changed.wait_for(lambda: self.done, pause)
         finally:
-            with self._changed:
-                self._streaming -= 1
+            if not ended:
+                self.cancel()
+
+    def _wait_for_more_than(self, shown: list[int], idle: float) -> list[int]:
+        """How many characters of each sample may be shown, once that is more, or all is done, or `idle` seconds on."""
+        give_up = time.monotonic() + idle
+        self._awaiting_piece += 1
+        try:
+            while (settled := self._settled()) == shown and not self.done and time.monotonic() < give_up:
+                self._wait(until=give_up)
+            return settled
+        finally:
+            self._awaiting_piece -= 1
 
     def _wait(self, until: float = math.inf) -> None:
         """Wait for a change, at most until the deadline: a reader's time is over even while a step does not end."""
@@ -131,14 +148,14 @@ class Generation:
     def push(self, sample: Sample, token: int) -> bool:
         """Append a token to a sample. True when a stop string has ended the sample's text.
 
-        Readers are woken only where somebody iterates: the others wait for the end, and waking them would
+        Only those are woken who wait for the next piece: the others wait for the end, and waking them would
         cost every step.
         """
         with self._changed:
             self.timing.first_token = min(self.timing.first_token, time.monotonic())
             sample.tokens.append(token)
             stopped = sample.detokenizer.push(token)
-            if self._streaming:
+            if self._awaiting_piece:
                 self._changed.notify_all()
             return stopped
 

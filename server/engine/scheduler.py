@@ -138,15 +138,24 @@ class Scheduler:
             self.ended["deadline" if isinstance(error, DeadlineExceededError) else "failed"] += 1
         generation.fail(error)
 
-    def steps_owed(self) -> int:
+    def ahead_of(self, generation: Generation) -> int | None:
+        """How many sequences wait in front of a generation's first; None where none of its samples waits."""
+        for ahead, sequence in enumerate(self.waiting):
+            if sequence.generation is generation:
+                return ahead
+        return None
+
+    def steps_owed(self, before: Generation | None = None) -> int:
         """How many steps the work of all who run and wait amounts to, if every step does as much as it can.
 
         All cannot be done sooner, and whoever joins the queue now starts about then. It is the most of what three
         things allow: the running places, the blocks, and the chunk of prompt that a step reads.
+        before: count only those who wait in front of this generation, and all who run.
         """
         place_steps = block_steps = prompt_tokens = 0
         seen: set[Generation] = set()
-        for sequence in self:
+        in_front = takewhile(lambda sequence: sequence.generation is not before, self.waiting)
+        for sequence in chain(self.running, in_front):
             # Without the token behind which it draws: 0 as soon as it draws one at every step.
             unread = len(sequence.tokens) - sequence.computed - 1
             blocks = blocks_for(sequence.max_tokens)

@@ -17,6 +17,7 @@ from server.engine import (
     EngineClosedError,
     EngineFailedError,
     Generation,
+    Piece,
     PromptTooLongError,
     SamplingParams,
 )
@@ -214,28 +215,82 @@ def test_samples_that_wait_give_their_share_back_when_they_are_cancelled(
 ) -> None:
     bench = make_bench(max_running=1)
     generation = bench.submit(LONG_PROMPT, length=40, nsamples=3, ignore_end_of_text=True)
-    next(iter(generation))
+    pieces = generation.stream()
+    next(pieces)
     generation.cancel()
     assert [sample.finish_reason for sample in generation.result(timeout=30)] == ["cancelled"] * 3
     assert bench.engine.statistics().free_blocks == bench.engine.statistics().total_blocks
     assert bench.text(LONG_PROMPT, length=6) == bench.text(LONG_PROMPT, length=6, nsamples=2)
 
 
-def test_iterating_gives_the_same_text_in_pieces(bench: Bench) -> None:
+def pieces_of(generation: Generation, **options: float) -> list[Piece]:
+    return [piece for piece in generation.stream(**options) if piece]
+
+
+def test_a_stream_gives_the_same_text_in_pieces(bench: Bench) -> None:
     generation = bench.submit(length=40, nsamples=2)
-    pieces = list(generation)
+    pieces = pieces_of(generation)
     assert len(pieces) > 2, "they came one by one"
     for index, sample in enumerate(generation.result()):
         assert "".join(piece.text for piece in pieces if piece.sample == index) == sample.text
-    assert next(iter(generation)).text == generation.samples[0].text, "a late reader gets all at once"
+    assert pieces_of(generation)[0].text == generation.samples[0].text, "a late reader gets all at once"
+
+
+def test_a_stream_with_pauses_gives_fewer_pieces_and_the_end_at_once(bench: Bench) -> None:
+    generation = bench.submit(length=100, ignore_end_of_text=True)
+    pieces = pieces_of(generation, pause=60)
+    assert len(pieces) == 2, "the first at once, the others together, when the end broke the pause"
+    assert "".join(piece.text for piece in pieces) == generation.samples[0].text
+
+
+def test_a_stream_says_that_nothing_has_come(bench: Bench) -> None:
+    bench.core.may_step.clear()
+    generation = bench.submit(length=5)
+    pieces = generation.stream(idle=0.01)
+    assert [next(pieces), next(pieces)] == [None, None]
+    bench.core.may_step.set()
+    assert "".join(piece.text for piece in pieces if piece) == generation.samples[0].text
+
+
+def test_closing_a_stream_before_its_end_gives_the_place_up(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(max_running=1)
+    generation = bench.submit(length=200, ignore_end_of_text=True)
+    pieces = generation.stream()
+    next(pieces)
+    pieces.close()
+    [sample] = generation.result(timeout=30)
+    assert sample.finish_reason == "cancelled"
+    bench.text()
+
+
+def test_closing_a_stream_behind_its_end_changes_nothing(bench: Bench) -> None:
+    generation = bench.submit(length=5)
+    generation.result(timeout=30)
+    pieces = generation.stream()
+    next(pieces)
+    pieces.close()
+    assert not generation.cancelled
+
+
+def test_those_who_wait_know_their_place(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(max_running=1)
+    bench.core.may_step.clear()
+    running, first, second = (bench.submit(length=20, nsamples=n) for n in (1, 2, 1))
+    while not bench.engine.statistics().running:
+        time.sleep(0.01)
+    places = [bench.engine.place_in_queue(generation) for generation in (running, first, second)]
+    assert [place and place.ahead for place in places] == [None, 0, 2]
+    bench.core.may_step.set()
+    second.result(timeout=30)
+    assert bench.engine.place_in_queue(second) is None
 
 
 def test_a_text_may_be_read_while_it_grows(bench: Bench) -> None:
     bench.core.may_step.clear()
     generation = bench.submit(length=30)
-    pieces = iter(generation)
+    pieces = generation.stream()
     bench.core.may_step.set()
-    assert next(pieces).text
+    assert next(pieces)
     assert generation.samples[0].text
 
 
@@ -426,7 +481,8 @@ def test_memory_decides_how_many_run_and_all_blocks_come_back(make_bench: Callab
 def test_cancelling_frees_the_place_and_keeps_what_was_written(make_bench: Callable[..., Bench]) -> None:
     bench = make_bench(max_running=1)
     generation = bench.submit(length=200, ignore_end_of_text=True)
-    next(iter(generation))
+    pieces = generation.stream()
+    next(pieces)
     generation.cancel()
     [sample] = generation.result(timeout=30)
     assert sample.finish_reason == "cancelled"
@@ -453,7 +509,7 @@ def test_a_sequence_that_fails_fails_alone(bench: Bench) -> None:
     with pytest.raises(EngineFailedError, match="ValueError"):
         bad.result(timeout=30)
     with pytest.raises(EngineFailedError):
-        list(bad)
+        list(bad.stream())
     assert good.result(timeout=30)[0].text
     assert any(len({part.sequence.generation for part in step}) == 2 for step in bench.core.steps)
     bench.wait_until_idle()
