@@ -133,7 +133,7 @@ class Engine:
             if too_late or not self._scheduler.has_room(params.nsamples):
                 self._refused += 1
                 raise EngineBusyError(min(max(math.ceil(backlog), 1), 120))
-            for index, sample in enumerate(samples):
+            for index, sample in enumerate(samples, params.first_sample):
                 self._scheduler.add(Sequence(generation, sample, index, list(tokens), max_tokens))
             self._work.notify()
         return generation

@@ -25,6 +25,7 @@ class SamplingParams:
     top_p: sample among the likeliest tokens that together reach this probability only; 0 means no such limit,
     1 is the most.
     nsamples: how many continuations, at least 1. Sample i is the same whatever nsamples is.
+    first_sample: the number of the first of them, 0 or more: so that any sample can be had without those before it.
     seed: 0 to `MAX_SEED`. The same seed and parameters give the same text.
     stop: strings that end a sample as soon as they appear in it; they are not part of its text.
     ignore_end_of_text: go on after `<|endoftext|>`, as OpenAI's and gpt-2-simple's own samplers do.
@@ -37,6 +38,7 @@ class SamplingParams:
     top_k: int = 0
     top_p: float = 0.0
     nsamples: int = 1
+    first_sample: int = 0
     seed: int = 0
     stop: tuple[str, ...] = ()
     ignore_end_of_text: bool = False
@@ -52,6 +54,7 @@ class SamplingParams:
         _require(self.top_k >= 0, "top_k", self.top_k, "0 (no limit) or more")
         _require(0 <= self.top_p <= 1, "top_p", self.top_p, "from 0 (no limit) to 1")
         _require(self.nsamples >= 1, "nsamples", self.nsamples, "at least 1")
+        _require(0 <= self.first_sample < 2**63, "first_sample", self.first_sample, "from 0 to 2**63 - 1")
         _require(0 <= self.seed <= MAX_SEED, "seed", self.seed, f"from 0 to {MAX_SEED}")
         _require(all(self.stop), "stop", self.stop, "without empty strings")
 

@@ -39,7 +39,7 @@ class Sequence:
 
     generation: Generation
     sample: Sample
-    index: int  # among the generation's samples
+    index: int  # the sample's number; a generation's begin at its `first_sample`
     tokens: list[int]
     max_tokens: int  # prompt and new tokens together
     computed: int = 0  # how many of `tokens` the key/value cache holds
@@ -215,7 +215,7 @@ class Scheduler:
                 return  # in order of arrival: nobody overtakes the first, however small
             sequence.blocks += blocks
             self.running.append(self.waiting.popleft())
-            if sequence.index == 0:
+            if sequence.index == sequence.generation.params.first_sample:
                 self._share_prompt(sequence)
             timing = sequence.generation.timing
             timing.started = min(timing.started, time.monotonic())

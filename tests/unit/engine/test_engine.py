@@ -169,6 +169,13 @@ def test_samples_are_different_and_do_not_depend_on_how_many_there_are(bench: Be
     assert three[0] == bench.text()
 
 
+def test_any_sample_can_be_had_without_those_before_it(bench: Bench) -> None:
+    four = texts_of(bench.submit(LONG_PROMPT, nsamples=4))
+    assert texts_of(bench.submit(LONG_PROMPT, nsamples=2, first_sample=2)) == four[2:]
+    prompts_read = sum(part.position == 0 for step in bench.core.steps for part in step)
+    assert prompts_read == 2, "once for each submission"
+
+
 # Three whole chunks that samples can share, and a fourth with the last token, which each of them computes.
 LONG_PROMPT = [5 + i % 7 for i in range(3 * PREFILL_CHUNK + 1)]
 

@@ -123,6 +123,8 @@ def test_logits_that_are_not_numbers_are_refused() -> None:
         ("top_k", -1),
         ("top_p", 1.5),
         ("nsamples", 0),
+        ("first_sample", -1),
+        ("first_sample", 2**63),
         ("seed", -1),
         ("seed", 2**32),
         ("stop", ("",)),
