@@ -6,7 +6,17 @@ import threading
 
 from flask_openapi3 import Info, OpenAPI
 
-from server.api import card, document, generate, health, problems, request_ids, well_formed
+from server.api import (
+    card,
+    departures,
+    document,
+    generate,
+    health,
+    metrics,
+    problems,
+    request_ids,
+    well_formed,
+)
 from server.engine import Engine, create_engine
 from server.logs import configure_logging, log_access
 from server.settings import Settings, load_settings, require_fitting_opening
@@ -63,6 +73,8 @@ def assemble(settings: Settings, engine: Engine, model: str, card_forms: card.Fo
     log_access(app)
     problems.register(app)
     well_formed.register(app)
+    departures.register(app)
+    metrics.register(app)
     app.register_api(health.blueprint)
     app.register_api(generate.blueprint)
     app.register_api(card.blueprint)

@@ -1,20 +1,34 @@
-"""GET and POST /generate: an episode that begins with the reader's prefix."""
+"""GET and POST /generate: an episode that begins with the reader's prefix, whole or as it is written."""
 
 import secrets
+from collections.abc import Generator
 from http import HTTPStatus
 from typing import Any
 
-from flask import Response, current_app
+from flask import Response, current_app, request
 from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel
 
+from server.api.departures import cancel_if_reader_leaves
+from server.api.event_stream import EVENT_STREAM, HEARTBEAT, IDLE_SECONDS, PAUSE_SECONDS, event, event_stream
 from server.api.problems import ProblemDocument, field_problem
-from server.api.schemas import GenerateAnswer, GenerateBody, GenerateQuery, SampleRecord, TimingRecord, Usage
+from server.api.schemas import (
+    GenerateAnswer,
+    GenerateBody,
+    GenerateQuery,
+    PieceRecord,
+    SampleRecord,
+    TimingRecord,
+    Usage,
+    WaitingRecord,
+)
 from server.api.sentences import until_last_sentence_end
 from server.engine import MAX_SEED, Engine, Generation, PromptTooLongError, Sample, SamplingParams, Timing
 from server.settings import Settings
 
 blueprint = APIBlueprint("generate", __name__)
+
+JSON = "application/json"
 
 RESPONSES: dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None] = {
     HTTPStatus.OK: GenerateAnswer,
@@ -58,12 +72,30 @@ def _generate(asked: GenerateQuery) -> Response:
             f"It is {error.tokens} tokens long and may be {error.limit} at most"
             f" (n_ctx {engine.hparams.n_ctx}, one of them for the answer); shorten it",
         ) from None
+    cancel_if_reader_leaves(generation)
+    if asked.stream or request.accept_mimetypes.best_match([JSON, EVENT_STREAM]) == EVENT_STREAM:
+        return event_stream(_events(generation, prefix, asked))
     generation.result()
-
     answer = _answer(generation, prefix, asked)
-    return Response(
-        answer.model_dump_json() + "\n", mimetype="application/json", headers={"Cache-Control": "no-store"}
-    )
+    return Response(answer.model_dump_json() + "\n", mimetype=JSON, headers={"Cache-Control": "no-store"})
+
+
+def _events(generation: Generation, prefix: str, asked: GenerateQuery) -> Generator[str]:
+    """The texts piece by piece, the place in the queue until they begin, and the whole answer at the end."""
+    engine: Engine = current_app.extensions["engine"]
+    unsaid_prefix = [prefix if asked.include_prefix else ""] * asked.nsamples
+    left_away = {"sample"} if asked.nsamples == 1 else None
+    for piece in generation.stream(idle=IDLE_SECONDS, pause=PAUSE_SECONDS):
+        if piece:
+            record = PieceRecord(text=unsaid_prefix[piece.sample] + piece.text, sample=piece.sample)
+            unsaid_prefix[piece.sample] = ""
+            yield event(record.model_dump_json(exclude=left_away))
+        elif place := engine.place_in_queue(generation):
+            waiting = WaitingRecord(ahead=place.ahead, seconds=round(place.seconds, 1))
+            yield event(waiting.model_dump_json(), "waiting")
+        else:
+            yield HEARTBEAT
+    yield event(_answer(generation, prefix, asked).model_dump_json(), "done")
 
 
 def _sampling_params(asked: GenerateQuery, settings: Settings) -> SamplingParams:

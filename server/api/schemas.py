@@ -53,6 +53,11 @@ class GenerateQuery(BaseModel):
         Field(description="Where `length` cuts a text off, end it at the end of its last whole sentence."),
     ] = True
 
+    stream: Annotated[
+        bool,
+        Field(description="Answer with server-sent events while the text grows, and the record at its end."),
+    ] = False
+
     @model_validator(mode="wrap")
     @classmethod
     def _explain(cls, data: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401
@@ -108,3 +113,17 @@ class GenerateAnswer(BaseModel):
     usage: Usage
     model: str
     timing: TimingRecord
+
+
+class PieceRecord(BaseModel):
+    """Some new text of a sample."""
+
+    text: str
+    sample: Annotated[int, Field(description="Which one; left away where there is only one.")] = 0
+
+
+class WaitingRecord(BaseModel):
+    """The reader stands in line: behind so many samples, for about so many seconds."""
+
+    ahead: int
+    seconds: float

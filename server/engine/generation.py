@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -85,7 +85,7 @@ class Generation:
                 raise self._error
             return self.samples
 
-    def stream(self, idle: float = math.inf, pause: float = 0.0) -> Iterator[Piece | None]:
+    def stream(self, idle: float = math.inf, pause: float = 0.0) -> Generator[Piece | None]:
         """The texts from their beginning, as they grow; None whenever `idle` seconds have gone by without a piece.
 
         pause: seconds between what comes together and what comes next. Meanwhile the text grows without waking its
