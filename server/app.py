@@ -8,6 +8,7 @@ from flask_openapi3 import Info, OpenAPI
 
 from server.api import (
     card,
+    cors,
     departures,
     document,
     generate,
@@ -69,6 +70,7 @@ def assemble(settings: Settings, engine: Engine, model: str, card_forms: card.Fo
     app.extensions["model"] = model
     app.extensions["card"] = card_forms
 
+    cors.register(app, settings.allowed_origins())
     request_ids.register(app)
     log_access(app)
     problems.register(app)

@@ -15,7 +15,15 @@ from server.weights import Checkpoint
 from server.weights.registry import is_model_name, require_registry_address
 
 PREFIX = "POKEGEN_"
+NO_ORIGINS = "none"
+ALL_ORIGINS = "*"
 SHIPPED_CHECKPOINT = Path(__file__).parent.parent / "checkpoint" / "run1"
+
+# An origin as a browser writes it (RFC 6454, section 6.2; the URL standard): no path, no default port.
+_ORIGIN = re.compile(
+    r"(?!http:.*:80\Z|https:.*:443\Z) https?:// (?:[a-z0-9_.-]+|\[[0-9a-f:.]+\]) (?::[1-9][0-9]{0,4})?",
+    re.VERBOSE,
+)
 
 
 class SettingsError(Exception):
@@ -111,6 +119,14 @@ class Settings(BaseSettings):
         ),
     ] = "127.0.0.1:3031"
 
+    cors_origins: Annotated[
+        str,
+        Field(
+            description="Other sites whose pages may ask and read the answers: origins such as https://fan.example with"
+            " commas between, * for all, or none."
+        ),
+    ] = NO_ORIGINS
+
     opening: Annotated[str, Field(min_length=1, description="The prefix of those who give none.")] = (
         "Ash and his friends"
     )
@@ -164,6 +180,24 @@ class Settings(BaseSettings):
         if not found or not 1 <= int(found[1]) <= 65535:
             raise ValueError("must be host:port with a port from 1 to 65535, such as 127.0.0.1:5000")
         return http
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: str) -> str:
+        listed = [origin.strip() for origin in origins.split(",")]
+        if listed in ([NO_ORIGINS], [ALL_ORIGINS]):
+            return listed[0]
+        for origin in listed:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin!r} is no origin as browsers send it: https:// or http://, a host in small letters and,"
+                    " where it is not 443 or 80, a port, such as https://fan.example or http://localhost:3000"
+                )
+        return ",".join(listed)
+
+    def allowed_origins(self) -> list[str]:
+        """The origins of POKEGEN_CORS_ORIGINS; ["*"] is all of them."""
+        return [] if self.cors_origins == NO_ORIGINS else self.cors_origins.split(",")
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

@@ -47,6 +47,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "grace": 5,
         "http": "0.0.0.0:80",
         "socket": "/tmp/uwsgi.sock",  # noqa: S108 - nothing is written
+        "cors_origins": "https://fan.example,http://[::1]:3000",
         "opening": "Brock, ",
         "length": 7,
         "temperature": 1.0,
@@ -99,6 +100,13 @@ def test_a_misspelt_variable_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> 
         ("POKEGEN_HTTP", "5000", "must be host:port"),
         ("POKEGEN_HTTP", "localhost:65536", "port from 1 to 65535"),
         ("POKEGEN_SOCKET", "", "at least 1 character"),
+        ("POKEGEN_CORS_ORIGINS", "", "'' is no origin"),
+        ("POKEGEN_CORS_ORIGINS", "https://fan.example/", "no origin as browsers send it"),
+        ("POKEGEN_CORS_ORIGINS", "https://fan.example:443", "where it is not 443"),
+        ("POKEGEN_CORS_ORIGINS", "https://Fan.example", "small letters"),
+        ("POKEGEN_CORS_ORIGINS", "fan.example", "https://fan.example"),
+        ("POKEGEN_CORS_ORIGINS", "https://fan.example, *", "'*' is no origin"),
+        ("POKEGEN_CORS_ORIGINS", "https://*.example", "no origin"),
         ("POKEGEN_OPENING", "", "at least 1 character"),
         ("POKEGEN_OPENING", "\udcff", "valid string"),
         ("POKEGEN_LENGTH", "1.5", "valid integer"),
@@ -120,6 +128,20 @@ def test_a_wrong_value_is_one_line_that_names_the_variable_its_limit_and_the_val
     assert limit in line
     assert line.endswith(f"it is {value!r}")
     assert "\n" not in line
+
+
+def test_origins_are_a_list_all_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().allowed_origins() == []
+    monkeypatch.setenv("POKEGEN_CORS_ORIGINS", "*")
+    assert load_settings().allowed_origins() == ["*"]
+    monkeypatch.setenv(
+        "POKEGEN_CORS_ORIGINS", "https://fan.example , http://localhost:3000,http://[::1]:8000"
+    )
+    assert load_settings().allowed_origins() == [
+        "https://fan.example",
+        "http://localhost:3000",
+        "http://[::1]:8000",
+    ]
 
 
 def test_a_password_is_refused_without_being_told(monkeypatch: pytest.MonkeyPatch) -> None:
