@@ -14,6 +14,7 @@ from server.api import (
     generate,
     health,
     metrics,
+    page,
     problems,
     request_ids,
     well_formed,
@@ -74,6 +75,7 @@ def assemble(settings: Settings, engine: Engine, model: str, card_forms: card.Fo
     request_ids.register(app)
     log_access(app)
     problems.register(app)
+    page.register(app)
     well_formed.register(app)
     departures.register(app)
     metrics.register(app)

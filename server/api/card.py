@@ -5,7 +5,6 @@ while another checkpoint is being put in their place, a reload shows the new one
 """
 
 import hashlib
-import html
 import logging
 import re
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from flask_openapi3 import APIBlueprint
 from markdown_it import MarkdownIt
 from pydantic import ConfigDict
 
+from server.api.page import HTML, JSON, skeleton
 from server.api.problems import ProblemDocument, ProblemError
 from server.weights.card import CARD, CURVE, LARGEST, README, Card, read_card
 from server.weights.files import read_bytes, read_text
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 blueprint = APIBlueprint("card", __name__)
 
-JSON, HTML, SVG = "application/json", "text/html", "image/svg+xml"
+SVG = "image/svg+xml"
 
 # The picture is a file that others wrote. Opened by itself, it may draw, and do nothing else.
 _PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
@@ -35,23 +35,6 @@ _PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _FRONT_MATTER = re.compile(r"\A\s*---[ \t]*\n.*?\n---[ \t]*(?:\n|\Z)", re.DOTALL)
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 _ALIGNMENTS = {"text-align:left": "left", "text-align:center": "center", "text-align:right": "right"}
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-  <meta charset="utf-8">
-  <meta name="viewport" content="width=device-width, initial-scale=1">
-  <meta name="color-scheme" content="light dark">
-  <title>{title}</title>
-  <link rel="icon" href="favicon.svg" type="image/svg+xml">
-  <link rel="stylesheet" href="style.css">
-</head>
-<body>
-  <main class="card">
-{body}  </main>
-</body>
-</html>
-"""
 
 
 class CardAnswer(Card):
@@ -110,7 +93,7 @@ def page(readme: str) -> str:
             if child.type == "image" and child.attrGet("src") == CURVE:
                 child.attrSet("src", f"model/{CURVE}")  # as seen from /model
     body = _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {})
-    return _PAGE.format(title=html.escape(title), body=body)
+    return skeleton(title, body, "card")
 
 
 @blueprint.get(

@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from flask import Flask, Response
 from flask_cors import CORS
 
-EVERYBODY = "*"
+from server.settings import ALL_ORIGINS
 
 
 def register(app: Flask, origins: Sequence[str]) -> None:
     """Let scripts of these origins read every answer of `app`, errors too; ("*",) is everybody, () is nobody."""
     if not origins:
         return
-    everybody = EVERYBODY in origins
+    everybody = ALL_ORIGINS in origins
     CORS(
         app,
         # flask-cors would take an IPv6 address in its brackets for a pattern.
-        origins=EVERYBODY if everybody else [re.compile(re.escape(origin) + r"\Z") for origin in origins],
+        origins=ALL_ORIGINS if everybody else [re.compile(re.escape(origin) + r"\Z") for origin in origins],
         methods=["GET", "HEAD", "POST"],
         expose_headers=["Retry-After", "X-Request-ID"],
         max_age=7200,  # the longest that Chromium keeps the answer to a preflight

@@ -9,6 +9,7 @@ from flask import Response, current_app, request
 from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel
 
+from server.api import page
 from server.api.departures import cancel_if_reader_leaves
 from server.api.event_stream import EVENT_STREAM, HEARTBEAT, IDLE_SECONDS, PAUSE_SECONDS, event, event_stream
 from server.api.problems import ProblemDocument, field_problem
@@ -28,8 +29,6 @@ from server.settings import Settings
 
 blueprint = APIBlueprint("generate", __name__)
 
-JSON = "application/json"
-
 RESPONSES: dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None] = {
     HTTPStatus.OK: GenerateAnswer,
     HTTPStatus.BAD_REQUEST: ProblemDocument,
@@ -44,7 +43,10 @@ RESPONSES: dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]
 
 @blueprint.get("/generate", summary="Write an episode", responses=RESPONSES)
 def generate_from_query(query: GenerateQuery) -> Response:
-    """Write an episode; the fields are in the query string."""
+    """Write an episode; the fields are in the query string. A browser gets a page."""
+    if page.is_wanted():
+        answer = write(query)
+        return page.episode(answer.prefix, [sample.text for sample in answer.samples], answer.seed)
     return _generate(query)
 
 
@@ -54,7 +56,22 @@ def generate_from_body(body: GenerateBody) -> Response:
     return _generate(body)
 
 
+def write(asked: GenerateQuery) -> GenerateAnswer:
+    """The whole answer. Raises as Engine.submit and Generation.result do, and ProblemError."""
+    generation, prefix = _begin(asked)
+    generation.result()
+    return _answer(generation, prefix, asked)
+
+
 def _generate(asked: GenerateQuery) -> Response:
+    if asked.stream or request.accept_mimetypes.best_match([page.JSON, EVENT_STREAM]) == EVENT_STREAM:
+        return event_stream(_events(*_begin(asked), asked))
+    body = write(asked).model_dump_json() + "\n"
+    return Response(body, mimetype=page.JSON, headers={"Cache-Control": "no-store"})
+
+
+def _begin(asked: GenerateQuery) -> tuple[Generation, str]:
+    """The generation, which ends when its reader leaves, and the prefix that it goes on from."""
     settings: Settings = current_app.extensions["settings"]
     engine: Engine = current_app.extensions["engine"]
     if asked.nsamples > settings.max_samples:
@@ -63,9 +80,8 @@ def _generate(asked: GenerateQuery) -> Response:
         )
 
     prefix = asked.prefix if asked.prefix.strip() else settings.opening
-    params = _sampling_params(asked, settings)
     try:
-        generation = engine.submit(prefix, params, settings.request_timeout)
+        generation = engine.submit(prefix, _sampling_params(asked, settings), settings.request_timeout)
     except PromptTooLongError as error:
         raise field_problem(
             "prefix",
@@ -73,11 +89,7 @@ def _generate(asked: GenerateQuery) -> Response:
             f" (n_ctx {engine.hparams.n_ctx}, one of them for the answer); shorten it",
         ) from None
     cancel_if_reader_leaves(generation)
-    if asked.stream or request.accept_mimetypes.best_match([JSON, EVENT_STREAM]) == EVENT_STREAM:
-        return event_stream(_events(generation, prefix, asked))
-    generation.result()
-    answer = _answer(generation, prefix, asked)
-    return Response(answer.model_dump_json() + "\n", mimetype=JSON, headers={"Cache-Control": "no-store"})
+    return generation, prefix
 
 
 def _events(generation: Generation, prefix: str, asked: GenerateQuery) -> Generator[str]:

@@ -1,4 +1,7 @@
-"""Every error is a problem document (RFC 9457): what is wrong, at which field, and what to do about it."""
+"""Every error is a problem document (RFC 9457): what is wrong, at which field, and what to do about it.
+
+Who asked for a page gets the same sentence on a page.
+"""
 
 import difflib
 import logging
@@ -9,6 +12,7 @@ from flask import Flask, Response, current_app, g
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import HTTPException
 
+from server.api import page
 from server.engine import DeadlineExceededError, EngineBusyError, EngineClosedError, EngineFailedError
 
 logger = logging.getLogger(__name__)
@@ -158,6 +162,8 @@ def _respond(
     errors: list[FieldError] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
+    if page.is_wanted():
+        return page.problem(status, detail, g.request_id, headers or {})
     document = ProblemDocument(
         title=status.phrase, status=status, detail=detail, errors=errors or [], request_id=g.request_id
     )
