@@ -180,7 +180,11 @@ class Engine:
                 drawn = self._step(batch)
                 with self._lock:
                     self._scheduler.advance(batch, drawn)
-                    self._measure(sum(isinstance(token, int) for token in drawn), time.monotonic() - started)
+                    tokens = sum(
+                        part.draws and not isinstance(outcome, Exception)
+                        for part, outcome in zip(batch, drawn, strict=True)
+                    )
+                    self._measure(tokens, time.monotonic() - started)
             self._fail_all(EngineClosedError("the engine is closed"))
         except Exception:
             logger.critical("the engine's thread ends by an error", exc_info=True)

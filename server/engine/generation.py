@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from server.engine.detokenizer import Detokenizer
 from server.engine.errors import DeadlineExceededError, EngineError
+from server.engine.logprobs import TokenLogprobs
 from server.engine.sampling import SamplingParams
 
 # stop: the model ended the text, or a stop string did. length: `length` tokens were made. cancelled: the
@@ -25,10 +26,14 @@ class Piece(NamedTuple):
 
 @dataclass(slots=True)
 class Sample:
-    """One continuation, written by the engine. `finish_reason` means nothing before `done`."""
+    """One continuation, written by the engine. `finish_reason` means nothing before `done`.
+
+    logprobs: of each token, where they were asked for; and of the `<|endoftext|>` that ended it, which `tokens` lacks.
+    """
 
     detokenizer: Detokenizer
     tokens: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
     finish_reason: FinishReason = "cancelled"
     done: bool = False
 
@@ -53,12 +58,15 @@ class Generation:
 
     `stream` gives the texts as they grow, `result` waits for all of it; both may be used from any thread. Both raise
     EngineFailedError, DeadlineExceededError or EngineClosedError where that is how it ended.
+    prompt_logprobs: of each of the prompt's tokens but the first, where they were asked for; complete with the first
+    new token.
     """
 
     def __init__(
         self, prompt_tokens: int, params: SamplingParams, samples: list[Sample], timeout: float = math.inf
     ) -> None:
         self.prompt_tokens = prompt_tokens
+        self.prompt_logprobs: list[TokenLogprobs] = []
         self.params = params
         self.samples = samples
         self.timing = Timing()

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from server.engine.logprobs import MAX_LOGPROBS
+
 MAX_SEED = 2**32 - 1
 MAX_TEMPERATURE = 10.0
 
@@ -29,6 +31,9 @@ class SamplingParams:
     seed: 0 to `MAX_SEED`. The same seed and parameters give the same text.
     stop: strings that end a sample as soon as they appear in it; they are not part of its text.
     ignore_end_of_text: go on after `<|endoftext|>`, as OpenAI's and gpt-2-simple's own samplers do.
+    logprobs: keep each token's log-probability, and so many of the likeliest tokens', 0 to `MAX_LOGPROBS`; None keeps
+    nothing. They are the model's own: temperature, top_k and top_p do not change them.
+    prompt_logprobs: the same for the prompt's tokens; only with logprobs.
 
     Raises ValueError, naming the field and its limit, for anything outside these ranges.
     """
@@ -42,6 +47,8 @@ class SamplingParams:
     seed: int = 0
     stop: tuple[str, ...] = ()
     ignore_end_of_text: bool = False
+    logprobs: int | None = None
+    prompt_logprobs: bool = False
 
     def __post_init__(self) -> None:
         _require(self.length >= 1, "length", self.length, "at least 1")
@@ -57,6 +64,15 @@ class SamplingParams:
         _require(0 <= self.first_sample < 2**63, "first_sample", self.first_sample, "from 0 to 2**63 - 1")
         _require(0 <= self.seed <= MAX_SEED, "seed", self.seed, f"from 0 to {MAX_SEED}")
         _require(all(self.stop), "stop", self.stop, "without empty strings")
+        _require(
+            0 <= (self.logprobs or 0) <= MAX_LOGPROBS, "logprobs", self.logprobs, f"from 0 to {MAX_LOGPROBS}"
+        )
+        _require(
+            not self.prompt_logprobs or self.logprobs is not None,
+            "prompt_logprobs",
+            True,
+            "False without logprobs",
+        )
 
 
 def _require(holds: bool, field: str, value: object, limit: str) -> None:

@@ -14,19 +14,28 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain, takewhile
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from server.engine.errors import DeadlineExceededError, EngineError, EngineFailedError
 from server.engine.generation import FinishReason, Generation, Sample
 from server.engine.kv_blocks import KVBlocks, blocks_for
+from server.engine.logprobs import TokenLogprobs
 from server.engine.sampling import SamplingParams
 
 logger = logging.getLogger(__name__)
 
 PREFILL_CHUNK = 64
 
+
+class Scored(NamedTuple):
+    """A token, or None, with the log-probabilities of the tokens that follow those whose logits were asked for."""
+
+    token: int | None
+    logprobs: list[TokenLogprobs]
+
+
 # What a step made of a slice: a token, none (the slice ended inside the prompt), or what went wrong.
-Drawn = int | None | Exception
+Drawn = int | None | Scored | Exception
 
 # How a sample ended: by itself or by its reader, or with its generation's time, or because something failed.
 Ending = FinishReason | Literal["deadline", "failed"]
@@ -59,6 +68,7 @@ class Slice:
     tokens: list[int]
     position: int
     draws: bool  # a new token behind it: not while it ends inside the prompt
+    n_logits: int = 0  # of how many of its last tokens the logits are asked for
 
     @property
     def blocks(self) -> list[int]:
@@ -109,7 +119,9 @@ class Scheduler:
                     continue
                 prefill_budget -= len(tokens)
             draws = sequence.computed + len(tokens) == len(sequence.tokens)
-            slices.append(Slice(sequence, tokens, sequence.computed, draws))
+            slices.append(
+                Slice(sequence, tokens, sequence.computed, draws, _n_logits(sequence, len(tokens), draws))
+            )
         return slices
 
     def advance(self, slices: list[Slice], drawn: list[Drawn]) -> None:
@@ -125,6 +137,8 @@ class Scheduler:
                 )
                 continue
             sequence.computed += len(part.tokens)
+            if isinstance(outcome, Scored):
+                outcome = _keep(sequence, outcome)
             if outcome is not None:
                 self._append(sequence, outcome)
             else:  # a chunk that all samples have in common
@@ -229,3 +243,24 @@ class Scheduler:
         shared = first.blocks[: blocks_for(first.shared_tokens)]
         for sibling in takewhile(lambda s: s.generation is first.generation, self.waiting):
             sibling.blocks = self._kv_blocks.share(shared)
+
+
+def _n_logits(sequence: Sequence, n_tokens: int, draws: bool) -> int:
+    """Of how many of the next `n_tokens` tokens of a sequence, the last ones, the logits are asked for."""
+    params = sequence.generation.params
+    if params.logprobs is None:
+        return 0
+    # The prompt is every sample's, and the first sample is the one that reads all of it.
+    is_first = sequence.index == params.first_sample
+    reads_prompt = sequence.computed < sequence.generation.prompt_tokens
+    return n_tokens if params.prompt_logprobs and is_first and reads_prompt else int(draws)
+
+
+def _keep(sequence: Sequence, scored: Scored) -> int | None:
+    """Give the log-probabilities to whom they belong; the token is left."""
+    of_prompt = scored.logprobs
+    if scored.token is not None:
+        *of_prompt, of_token = scored.logprobs
+        sequence.sample.logprobs.append(of_token)
+    sequence.generation.prompt_logprobs += of_prompt
+    return scored.token

@@ -156,22 +156,49 @@ void a_text_depends_on_its_own_sequence_alone(Precision precision, Isa isa) {
     }
 }
 
-// The last one's are those behind which `step` draws.
-void logits_of_every_token(Precision precision, Isa isa) {
+// Of each slice of a step the logits of as many of its last tokens as it asks for, whether it draws or not: those that
+// every token has alone, the last of which is the one that is drawn at temperature 0.
+void logits_of_the_last_tokens(Precision precision, Isa isa) {
     const HParams hparams = random_shape();
     const Layout layout(hparams, precision);
     const Bytes arena = random_weights(layout);
-    Sequence sequence = random_sequence(hparams);
-    sequence.sampling.temperature = 0;
-    Model model(layout, arena.get(), round_up(hparams.n_ctx, BLOCK_TOKENS) / BLOCK_TOKENS, 2, isa);
-    sequence.blocks.resize(static_cast<size_t>(model.n_blocks()));
-    std::iota(sequence.blocks.begin(), sequence.blocks.end(), 0);
-    const auto n_vocab = static_cast<ptrdiff_t>(hparams.n_vocab);
-    std::vector<float> logits(static_cast<size_t>(sequence.prompt * n_vocab));
-    model.logits(sequence.slice(sequence.prompt), logits.data());
-    int32_t token;
-    model.step({sequence.slice(sequence.prompt)}, &token);
-    CHECK(token == std::max_element(logits.end() - n_vocab, logits.end()) - (logits.end() - n_vocab));
+    const int blocks_of_one = round_up(hparams.n_ctx, BLOCK_TOKENS) / BLOCK_TOKENS, n_vocab = hparams.n_vocab;
+    std::vector<Sequence> sequences(static_cast<size_t>(between(1, 5)));
+    Model model(layout, arena.get(), blocks_of_one * static_cast<int>(sequences.size()), between(1, 3), isa);
+    std::vector<Slice> slices;
+    std::vector<std::vector<float>> expected, found;
+    for (size_t i = 0; i < sequences.size(); ++i) {
+        Sequence& sequence = sequences[i] = random_sequence(hparams);
+        sequence.sampling.temperature = 0;
+        sequence.blocks.resize(static_cast<size_t>(blocks_of_one));
+        std::iota(sequence.blocks.begin(), sequence.blocks.end(), static_cast<int>(i) * blocks_of_one);
+        expected.emplace_back();
+        for (int n = 0; n < sequence.prompt; ++n) {
+            std::vector<float> logits(static_cast<size_t>(n_vocab));
+            Slice token = sequence.slice(1);
+            token.draws = false;
+            token.n_logits = 1;
+            token.logits = logits.data();
+            int32_t none;
+            model.step({token}, &none);
+            expected[i].insert(expected[i].end(), logits.begin(), logits.end());
+            ++sequence.computed;
+        }
+        sequence.computed = 0;
+        Slice slice = sequence.slice(sequence.prompt);
+        slice.draws = between(0, 1);
+        slice.n_logits = between(0, sequence.prompt);
+        found.emplace_back(static_cast<size_t>(slice.n_logits * n_vocab));
+        slices.push_back(slice);
+    }
+    for (size_t i = 0; i < slices.size(); ++i) slices[i].logits = found[i].data();
+    std::vector<int32_t> drawn(slices.size());
+    model.step(slices, drawn.data());
+    for (size_t i = 0; i < slices.size(); ++i) {
+        CHECK(std::equal(found[i].rbegin(), found[i].rend(), expected[i].rbegin()));
+        const auto last = expected[i].end() - n_vocab;
+        CHECK(drawn[i] == (slices[i].draws ? std::max_element(last, expected[i].end()) - last : -1));
+    }
 }
 
 }  // namespace
@@ -182,7 +209,7 @@ int main() {
         for (int round = 0; round < 4; ++round)
             for (const Precision precision : {Precision::int8, Precision::float32}) {
                 a_text_depends_on_its_own_sequence_alone(precision, isa);
-                logits_of_every_token(precision, isa);
+                logits_of_the_last_tokens(precision, isa);
             }
     }
 }

@@ -122,6 +122,23 @@ def test_greedy_text_is_gpt2_simples(oracle: Oracle, engine: Engine) -> None:
         assert len(ours.tokens) == LENGTH
 
 
+def test_logprobs_are_those_of_gpt2_simples_logits(oracle: Oracle, engine: Engine) -> None:
+    params = SamplingParams(length=8, seed=3, logprobs=1, prompt_logprobs=True, ignore_end_of_text=True)
+    for prefix in PREFIXES[:3]:
+        prompt = oracle.encoder.encode(prefix)
+        generation = engine.submit(prompt, params)
+        [sample] = generation.result(timeout=60)
+        scores = generation.prompt_logprobs + sample.logprobs
+        assert [scored.token for scored in scores] == [*prompt[1:], *sample.tokens]
+        logits = torch.tensor(oracle.logits(prompt + sample.tokens))
+        expected = torch.log_softmax(logits.double(), dim=-1).numpy()
+        for row, scored in zip(expected, scores, strict=False):
+            assert scored.logprob == pytest.approx(row[scored.token], abs=1e-4)
+            [(likeliest, logprob)] = scored.likeliest
+            assert likeliest == row.argmax()
+            assert logprob == pytest.approx(row.max(), abs=1e-4)
+
+
 def test_greedy_text_is_that_of_gpt2_simples_generate(oracle: Oracle, engine: Engine) -> None:
     tf.compat.v1.reset_default_graph()
     session = gpt_2_simple.start_tf_sess()

@@ -64,12 +64,14 @@ class Model:
         top_p: NDArray[np.float64],
         seeds: NDArray[np.uint64],
         samples: NDArray[np.uint64],
-    ) -> list[int]:
+        n_logits: NDArray[np.int32],
+    ) -> tuple[list[int], NDArray[np.float32]]:
         """Compute B slices and draw a token behind each that `draws`; the others' is -1.
 
         tokens: of all slices, one behind the other; lengths (B,): how many each has; positions (B,): where its first
-        stands. blocks: of all slices; n_blocks (B,): how many each has. The others (B,) are as in SamplingParams;
-        samples: number of the sample in its generation.
+        stands. blocks: of all slices; n_blocks (B,): how many each has. n_logits (B,): of how many of its last tokens
+        each gets the logits; they are the rows (sum of n_logits, V) of the second result, one slice behind the other.
+        The others (B,) are as in SamplingParams; samples: number of the sample in its generation.
         """
     def logits(
         self, tokens: NDArray[np.int32], position: int, blocks: NDArray[np.int32]

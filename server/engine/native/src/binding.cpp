@@ -99,14 +99,25 @@ Sampling checked(const Sampling& sampling) {
     return sampling;
 }
 
-std::vector<int32_t> step(Model& model, const Vector<int32_t>& tokens, const Vector<int32_t>& lengths,
-                          const Vector<int32_t>& positions, const Vector<int32_t>& blocks,
-                          const Vector<int32_t>& n_blocks, const Vector<uint8_t>& draws,
-                          const Vector<double>& temperature, const Vector<int32_t>& top_k, const Vector<double>& top_p,
-                          const Vector<uint64_t>& seeds, const Vector<uint64_t>& samples) {
+using Logits = nb::ndarray<nb::numpy, float, nb::ndim<2>, nb::c_contig>;
+
+Logits rows_of_logits(size_t n, const HParams& hparams) {
+    const auto n_vocab = static_cast<size_t>(hparams.n_vocab);
+    auto* memory = new float[n * n_vocab];
+    nb::capsule owner(memory, [](void* owned) noexcept { delete[] static_cast<float*>(owned); });
+    return {memory, {n, n_vocab}, owner};
+}
+
+std::pair<std::vector<int32_t>, Logits> step(Model& model, const Vector<int32_t>& tokens,
+                                             const Vector<int32_t>& lengths, const Vector<int32_t>& positions,
+                                             const Vector<int32_t>& blocks, const Vector<int32_t>& n_blocks,
+                                             const Vector<uint8_t>& draws, const Vector<double>& temperature,
+                                             const Vector<int32_t>& top_k, const Vector<double>& top_p,
+                                             const Vector<uint64_t>& seeds, const Vector<uint64_t>& samples,
+                                             const Vector<int32_t>& n_logits) {
     const size_t n = lengths.size();
     for (size_t size : {positions.size(), n_blocks.size(), draws.size(), temperature.size(), top_k.size(), top_p.size(),
-                        seeds.size(), samples.size()})
+                        seeds.size(), samples.size(), n_logits.size()})
         require(size == n, "there must be one of each for every slice");
     const HParams& hparams = model.layout().hparams();
     for (size_t i = 0; i < tokens.size(); ++i)
@@ -115,30 +126,38 @@ std::vector<int32_t> step(Model& model, const Vector<int32_t>& tokens, const Vec
         require(0 <= blocks(i) && blocks(i) < model.n_blocks(), "there is no such block");
     std::vector<Slice> slices;
     slices.reserve(n);
-    size_t token = 0, block = 0;
+    size_t token = 0, block = 0, row = 0;
     for (size_t i = 0; i < n; ++i) {
         const int end = end_of(hparams, positions(i), lengths(i));
         require(n_blocks(i) >= 0 && static_cast<int64_t>(n_blocks(i)) * BLOCK_TOKENS >= end,
                 "a slice has too few blocks");
         const Sampling sampling =
             checked({temperature(i), top_p(i), top_k(i), seeds(i), samples(i), static_cast<uint64_t>(end)});
-        slices.push_back(
-            {tokens.data() + token, lengths(i), positions(i), blocks.data() + block, draws(i) != 0, sampling});
+        require(0 <= n_logits(i) && n_logits(i) <= lengths(i), "n_logits must be from 0 to a slice's length");
+        slices.push_back({tokens.data() + token, lengths(i), positions(i), blocks.data() + block, draws(i) != 0,
+                          sampling, n_logits(i)});
         token += static_cast<size_t>(lengths(i));
         block += static_cast<size_t>(n_blocks(i));
+        row += static_cast<size_t>(n_logits(i));
         require(token <= tokens.size() && block <= blocks.size(),
                 "there are fewer tokens or blocks than the slices have");
     }
     require(token == tokens.size() && block == blocks.size(), "there are more tokens or blocks than the slices have");
     std::vector<int32_t> drawn(n);
+    Logits logits = rows_of_logits(row, hparams);
+    float* out = logits.data();
+    for (Slice& slice : slices) {
+        slice.logits = out;
+        out += static_cast<ptrdiff_t>(slice.n_logits) * hparams.n_vocab;
+    }
     {
         nb::gil_scoped_release released;
         model.step(slices, drawn.data());
     }
-    return drawn;
+    return {drawn, logits};
 }
 
-auto logits(Model& model, const Vector<int32_t>& tokens, int position, const Vector<int32_t>& blocks) {
+Logits logits(Model& model, const Vector<int32_t>& tokens, int position, const Vector<int32_t>& blocks) {
     const HParams& hparams = model.layout().hparams();
     const int end = end_of(hparams, position, static_cast<int64_t>(tokens.size())), n = end - position;
     require(static_cast<int64_t>(blocks.size()) * BLOCK_TOKENS >= end, "there are too few blocks");
@@ -147,15 +166,13 @@ auto logits(Model& model, const Vector<int32_t>& tokens, int position, const Vec
                 "a token is not in the vocabulary");
     for (size_t i = 0; i < blocks.size(); ++i)
         require(0 <= blocks(i) && blocks(i) < model.n_blocks(), "there is no such block");
-    const auto size = static_cast<size_t>(n) * static_cast<size_t>(hparams.n_vocab);
-    auto* out = new float[size];
-    nb::capsule owner(out, [](void* memory) noexcept { delete[] static_cast<float*>(memory); });
+    Logits logits = rows_of_logits(tokens.size(), hparams);
     {
         nb::gil_scoped_release released;
-        model.logits({tokens.data(), n, position, blocks.data(), false, {}}, out);
+        int32_t none;
+        model.step({{tokens.data(), n, position, blocks.data(), false, {}, n, logits.data()}}, &none);
     }
-    return nb::ndarray<nb::numpy, float, nb::ndim<2>>(
-        out, {static_cast<size_t>(n), static_cast<size_t>(hparams.n_vocab)}, owner);
+    return logits;
 }
 
 std::vector<int32_t> draw(const Vector<float>& logits, double temperature, int32_t top_k, double top_p, uint64_t seed,
@@ -225,7 +242,7 @@ NB_MODULE(_core, m) {
             },
             "layout"_a, arena, "n_blocks"_a, "threads"_a, "isa"_a, nb::keep_alive<1, 3>())
         .def("step", &step, "tokens"_a, "lengths"_a, "positions"_a, "blocks"_a, "n_blocks"_a, "draws"_a,
-             "temperature"_a, "top_k"_a, "top_p"_a, "seeds"_a, "samples"_a)
+             "temperature"_a, "top_k"_a, "top_p"_a, "seeds"_a, "samples"_a, "n_logits"_a)
         .def("logits", &logits, "tokens"_a, "position"_a, "blocks"_a);
 
     m.def("allocate", &allocate, "size"_a);

@@ -180,46 +180,47 @@ void Model::head(const std::vector<int>& rows) {
     multiply(normal_.data(), channels, r, layout_.head(), Epilogue::store, logits_.data(), stride);
 }
 
+// Write the logits (n, V) of n rows of x_, from `row` on; n may be less than 1.
+void Model::hand_out_logits(int row, int n, float* out) {
+    const auto n_vocab = static_cast<size_t>(layout_.hparams().n_vocab);
+    const auto stride = static_cast<size_t>(round_up(layout_.hparams().n_vocab, DRAW_PADDING));
+    constexpr int AT_ONCE = 64;  // else the logits of a long text would take gigabytes twice
+    for (const int last = row + n; row < last;) {
+        std::vector<int> rows;
+        while (row < last && rows.size() < AT_ONCE) rows.push_back(row++);
+        head(rows);
+        for (size_t i = 0; i < rows.size(); ++i, out += n_vocab) std::copy_n(logits_.data() + i * stride, n_vocab, out);
+    }
+}
+
 void Model::step(const std::vector<Slice>& slices, int32_t* drawn) {
     const std::lock_guard lock(one_at_a_time_);
     if (slices.empty()) return;  // the kernels take one row or more
     forward(slices);
     std::vector<int> drawing, last_rows;  // slices that draw, and the rows of their last tokens
-    int row = -1;
+    int end = 0;                          // of a slice's rows
     for (size_t i = 0; i < slices.size(); ++i) {
+        const Slice& slice = slices[i];
+        end += slice.n;
+        hand_out_logits(end - slice.n_logits, slice.n_logits - (slice.draws ? 1 : 0), slice.logits);
         drawn[i] = -1;
-        row += slices[i].n;
-        if (!slices[i].draws) continue;
+        if (!slice.draws) continue;
         drawing.push_back(static_cast<int>(i));
-        last_rows.push_back(row);
+        last_rows.push_back(end - 1);
     }
     if (drawing.empty()) return;
     head(last_rows);
     const int n_vocab = layout_.hparams().n_vocab, stride = round_up(n_vocab, DRAW_PADDING);
     pool_.parallel_for(static_cast<int>(drawing.size()), [&](int begin, int end, int thread) {
         for (int i = begin; i < end; ++i) {
-            const int slice = drawing[static_cast<size_t>(i)];
-            drawn[slice] = kernels_.draw(logits_.data() + static_cast<ptrdiff_t>(i) * stride, n_vocab,
-                                         slices[static_cast<size_t>(slice)].sampling,
-                                         scratch_[static_cast<size_t>(thread)].data());
+            const int index = drawing[static_cast<size_t>(i)];
+            const Slice& slice = slices[static_cast<size_t>(index)];
+            float* logits = logits_.data() + static_cast<ptrdiff_t>(i) * stride;
+            if (slice.n_logits > 0)
+                std::copy_n(logits, n_vocab, slice.logits + static_cast<ptrdiff_t>(slice.n_logits - 1) * n_vocab);
+            drawn[index] = kernels_.draw(logits, n_vocab, slice.sampling, scratch_[static_cast<size_t>(thread)].data());
         }
     });
-}
-
-void Model::logits(const Slice& slice, float* out) {
-    const std::lock_guard lock(one_at_a_time_);
-    const std::vector<Slice> slices = {slice};
-    forward(slices);
-    const int n_vocab = layout_.hparams().n_vocab, stride = round_up(n_vocab, DRAW_PADDING);
-    constexpr int AT_ONCE = 64;  // else the logits of a long text would take gigabytes twice
-    for (int first = 0; first < slice.n; first += AT_ONCE) {
-        std::vector<int> rows;
-        for (int row = first; row < std::min(first + AT_ONCE, slice.n); ++row) rows.push_back(row);
-        head(rows);
-        for (size_t i = 0; i < rows.size(); ++i)
-            std::copy_n(logits_.data() + i * static_cast<size_t>(stride), n_vocab,
-                        out + static_cast<ptrdiff_t>(rows[i]) * n_vocab);
-    }
 }
 
 }  // namespace pokegen

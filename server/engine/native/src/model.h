@@ -14,7 +14,8 @@
 namespace pokegen {
 
 // A sequence's part in a step: `n` tokens, the first of which stands at `position`. `blocks` are the numbers of the
-// sequence's blocks of the key/value cache, enough for position + n tokens.
+// sequence's blocks of the key/value cache, enough for position + n tokens. The logits (n_logits, V) of its last tokens
+// are written to `logits`.
 struct Slice {
     const int32_t* tokens;
     int n;
@@ -22,6 +23,8 @@ struct Slice {
     const int32_t* blocks;
     bool draws;
     Sampling sampling;
+    int n_logits = 0;
+    float* logits = nullptr;
 };
 
 class Model {
@@ -33,9 +36,6 @@ public:
     // Compute every slice and write the token drawn behind each to drawn: -1 where none was to be, NOT_FINITE where
     // the logits are not numbers. Threads that call the model at once are served one after the other.
     void step(const std::vector<Slice>&, int32_t* drawn);
-
-    // The logits (n, V) of every token of one slice.
-    void logits(const Slice&, float* out);
 
     const Layout& layout() const { return layout_; }
     int n_blocks() const { return n_blocks_; }
@@ -52,6 +52,7 @@ private:
     void forward(const std::vector<Slice>&);
     void attention(int layer);
     void head(const std::vector<int>& rows);
+    void hand_out_logits(int row, int n, float* out);
     template <class Body>
     void for_parts_of_product(int t, int n_panels, Body);
     void multiply(const float* a, int a_channels, int t, const MatrixPlace&, Epilogue, float* out,
@@ -73,7 +74,7 @@ private:
     std::vector<float> normal_;  // (T, C)
     std::vector<float> qkv_;     // (T, 3C)
     std::vector<float> wide_;    // (T, 4C)
-    std::vector<float> logits_;  // (R, V) of the rows that draw
+    std::vector<float> logits_;  // (R, V) of the rows that draw, or whose logits are asked for
     std::vector<int8_t> int8_;   // (T, up to 4C) what is multiplied next
     std::vector<float> int8_scale_;
     std::vector<int32_t> int8_sum_;

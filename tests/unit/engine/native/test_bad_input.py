@@ -143,14 +143,16 @@ STEP: dict[str, tuple[list[float], type]] = {
     "top_p": ([0.9, 0], np.float64),
     "seeds": ([1, 2], np.uint64),
     "samples": ([0, 1], np.uint64),
+    "n_logits": ([2, 0], np.int32),
 }
 
 
-def step(model: _core.Model, **changes: list[float]) -> list[int]:
+def step(model: _core.Model, **changes: list[float]) -> tuple[list[int], list[list[float]]]:
     arrays: dict[str, Any] = {
         name: np.array(changes.get(name, values), dtype) for name, (values, dtype) in STEP.items()
     }
-    return model.step(**arrays)
+    drawn, logits = model.step(**arrays)
+    return drawn, logits.tolist()
 
 
 @pytest.mark.parametrize(
@@ -185,6 +187,8 @@ def step(model: _core.Model, **changes: list[float]) -> list[int]:
         ("top_p", [0, 1.01], "top_p must be from 0 to 1"),
         ("top_p", [-0.01, 0], "top_p must be from 0 to 1"),
         ("top_p", [np.nan, 0], "top_p must be from 0 to 1"),
+        ("n_logits", [4, 0], "from 0 to a slice's length"),
+        ("n_logits", [0, -1], "from 0 to a slice's length"),
         *((name, [1], "one of each") for name in STEP if name not in ("tokens", "blocks", "lengths")),
         ("lengths", [3], "one of each"),
         ("lengths", [], "one of each"),
@@ -198,7 +202,7 @@ def test_a_step_that_cannot_be(model: _core.Model, name: str, values: list[float
 
 
 def test_a_step_of_nobody(model: _core.Model) -> None:
-    assert step(model, **{name: [] for name in STEP}) == []
+    assert step(model, **{name: [] for name in STEP}) == ([], [])
 
 
 @pytest.mark.parametrize(

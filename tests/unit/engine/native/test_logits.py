@@ -161,7 +161,7 @@ class Part(NamedTuple):
 
 def step(model: _core.Model, parts: list[Part]) -> list[int]:
     n = len(parts)
-    return model.step(
+    drawn, _ = model.step(
         np.concatenate([np.array(part.tokens, np.int32) for part in parts]),
         np.array([len(part.tokens) for part in parts], np.int32),
         np.array([len(part.before) for part in parts], np.int32),
@@ -173,7 +173,9 @@ def step(model: _core.Model, parts: list[Part]) -> list[int]:
         np.zeros(n),
         np.array([part.seed for part in parts], np.uint64),
         np.zeros(n, np.uint64),
+        np.zeros(n, np.int32),
     )
+    return drawn
 
 
 @every_isa
