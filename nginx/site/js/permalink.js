@@ -1,0 +1,17 @@
+// An episode's address: the same four fields bring back the same text, for the server's random numbers are keyed by
+// its seed.
+
+const NAMES = ["prefix", "seed", "length", "temperature"];
+
+export const newSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
+
+/** The fields that an address has, as they are written there. */
+export function fieldsOf(address) {
+  const query = new URL(address).searchParams;
+  return Object.fromEntries(NAMES.filter((name) => query.has(name)).map((name) => [name, query.get(name)]));
+}
+
+export function permalink(fields) {
+  const query = new URLSearchParams(NAMES.map((name) => [name, fields[name]]));
+  return `${location.origin}/?${query}`;
+}

@@ -1,0 +1,40 @@
+// The last few episodes, kept in this browser. A browser that keeps nothing (a private window, a full disk) has none.
+
+const KEY = "pokegen.episodes";
+const MOST = 6;
+
+/** Newest first: [{fields, text}]. */
+export function recent() {
+  try {
+    const kept = JSON.parse(localStorage.getItem(KEY));
+    return Array.isArray(kept) ? kept.filter(({ fields, text }) => fields && typeof text === "string") : [];
+  } catch {
+    return [];
+  }
+}
+
+export function remember(episode) {
+  keep([episode, ...without(episode.fields)].slice(0, MOST));
+}
+
+export function forget(fields) {
+  keep(without(fields));
+}
+
+export function forgetAll() {
+  keep([]);
+}
+
+function without(fields) {
+  const same = JSON.stringify(fields);
+  return recent().filter((episode) => JSON.stringify(episode.fields) !== same);
+}
+
+function keep(episodes) {
+  try {
+    if (episodes.length) localStorage.setItem(KEY, JSON.stringify(episodes));
+    else localStorage.removeItem(KEY);
+  } catch {
+    // nothing is kept, and nothing is lost but the list
+  }
+}
