@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from functools import partial
 
 from flask import Flask, Response, g, has_request_context, request
 from pythonjsonlogger.json import JsonFormatter
@@ -12,7 +13,8 @@ access = logging.getLogger("server.access")
 
 class _RequestIdFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = g.get("request_id") if has_request_context() else None
+        if has_request_context():
+            record.request_id = g.get("request_id")
         return True
 
 
@@ -31,7 +33,10 @@ def configure_logging(level: str) -> None:
 
 
 def log_access(app: Flask) -> None:
-    """Write one line for every request that `app` answers. What the reader typed stays out of it."""
+    """Write one line for every request that `app` answers, when its answer is known or, streamed, has been sent.
+
+    What the reader typed stays out of it.
+    """
 
     @app.before_request
     def start_clock() -> None:
@@ -39,18 +44,37 @@ def log_access(app: Flask) -> None:
 
     @app.after_request
     def write_line(response: Response) -> Response:
-        access.info(
-            "%s %s %d",
-            request.method,
-            request.path,
-            response.status_code,
-            extra={
-                "method": request.method,
-                "path": request.path,
-                "status": response.status_code,
-                "bytes": response.calculate_content_length(),
-                "duration_ms": round(1000 * (time.monotonic() - g.started), 1),
-                "remote": request.remote_addr,
-            },
+        line = partial(
+            _write_line, request.method, request.path, request.remote_addr, g.request_id, g.started
         )
+        if response.is_streamed:  # its length and its end are not known yet, and asking would wait for them
+            response.call_on_close(lambda: line(response.status_code, None))
+        else:
+            line(response.status_code, response.calculate_content_length())
         return response
+
+
+def _write_line(
+    method: str,
+    path: str,
+    remote: str | None,
+    request_id: str,
+    started: float,
+    status: int,
+    length: int | None,
+) -> None:
+    access.info(
+        "%s %s %d",
+        method,
+        path,
+        status,
+        extra={
+            "request_id": request_id,
+            "method": method,
+            "path": path,
+            "status": status,
+            "bytes": length,
+            "duration_ms": round(1000 * (time.monotonic() - started), 1),
+            "remote": remote,
+        },
+    )

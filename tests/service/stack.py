@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import IO
 
 import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.events import Event, read_events
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,15 +40,18 @@ class Stack:
             "POKEGEN_HTTP": f"127.0.0.1:{http_port}",
             **environment,
         }
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxy between the test and this machine
+        self._session = direct_session()
 
-    def start(self) -> None:
-        """Come back when the service says that it is ready. RuntimeError if it ends instead."""
+    def launch(self) -> None:
+        """Start it, and do not wait for it."""
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [ROOT / "scripts/run"], env=self._environment, stdout=subprocess.PIPE, stderr=log, text=True
             )
+
+    def start(self) -> None:
+        """Come back when the service says that it is ready. RuntimeError if it ends instead."""
+        self.launch()
         assert self.process.stdout
         said = ""
         for line in self.process.stdout:
@@ -75,6 +81,12 @@ class Stack:
     def get(self, path: str, headers: Mapping[str, str | bytes] | None = None) -> requests.Response:
         """GET through nginx."""
         return self._session.get(self.url + path, headers=headers, timeout=60)
+
+    def stream(self, path: str) -> Iterator[Event]:
+        """The events that a GET through nginx is answered with, as they come."""
+        with self._session.get(self.url + path, stream=True, timeout=60) as response:
+            assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+            yield from read_events(line.decode() for line in response.iter_lines(chunk_size=None))
 
     def post(
         self, path: str, data: bytes = b"", headers: Mapping[str, str | bytes] | None = None
@@ -120,6 +132,13 @@ class Stack:
             socket.create_server(("127.0.0.1", int(url.rpartition(":")[2]))).close()
 
 
+def direct_session() -> requests.Session:
+    """A session that takes no proxy between the test and this machine, whatever the environment says."""
+    session = requests.Session()
+    session.trust_env = False
+    return session
+
+
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens at. Held together until all are known, so that they differ."""
     with contextlib.ExitStack() as stack:
@@ -161,6 +180,38 @@ def descendants(pid: int) -> list[int]:
     for child in found:
         found.extend(children(child))
     return found
+
+
+def metrics(url: str) -> dict[str, float]:
+    """What /metrics says; url is that of the plain port. A name with labels is written as Prometheus writes it."""
+    with direct_session() as session:
+        answer = session.get(f"{url}/metrics", timeout=20)
+    return {
+        sample.name + "".join(f'{{{name}="{value}"}}' for name, value in sample.labels.items()): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def at_rest(url: str) -> bool:
+    """Whether nothing runs or waits, and every block of the key/value cache is free."""
+    now = metrics(url)
+    return (
+        now["pokegen_samples_running"] == now["pokegen_samples_waiting"] == 0
+        and now["pokegen_kv_blocks_free"] == now["pokegen_kv_blocks"]
+    )
+
+
+def leave_early(url: str, path: str, after: float) -> None:
+    """GET the path, and close the connection after so many seconds."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection, contextlib.suppress(TimeoutError):
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        leaves_at = time.monotonic() + after
+        while (left := leaves_at - time.monotonic()) > 0:
+            connection.settimeout(left)
+            if not connection.recv(65536):
+                return
 
 
 def cpu_seconds(pid: int) -> float:

@@ -16,12 +16,16 @@ import requests
 from tests.service.stack import (
     ROOT,
     Stack,
+    at_rest,
     children,
     cpu_seconds,
     descendants,
+    direct_session,
     drain,
     free_ports,
     is_alive,
+    leave_early,
+    metrics,
     running,
     wait_until,
 )
@@ -65,6 +69,15 @@ def test_a_stop_cuts_off_what_the_grace_time_is_too_short_for(new_stack: Callabl
         stack.stop()
         assert 1 <= time.monotonic() - started < 4
         assert isinstance(answer.exception(), requests.ConnectionError)
+
+
+def test_a_stop_does_not_wait_for_a_checkpoint_that_is_being_loaded(new_stack: Callable[..., Stack]) -> None:
+    stack = new_stack(POKEGEN_GRACE="60")
+    stack.launch()
+    wait_until((stack.run / "uwsgi.pid").exists, within=30, what="uWSGI to be started")
+    wait_until(lambda: bool(stack.workers("uwsgi")), within=30, what="a worker, which loads the checkpoint")
+    assert not (stack.run / "ready").exists()
+    stack.stop(within=10)
 
 
 def test_a_reload_delivers_the_answer_in_flight_and_loses_no_new_request(own_stack: Stack) -> None:
@@ -238,8 +251,7 @@ def test_gunicorn_serves_the_same_answers(stack: Stack, environment: dict[str, s
     )
     assert process.stderr
     drain(process.stderr)
-    with requests.Session() as session:
-        session.trust_env = False
+    with direct_session() as session:
 
         def ready() -> bool:
             try:
@@ -250,6 +262,9 @@ def test_gunicorn_serves_the_same_answers(stack: Stack, environment: dict[str, s
         wait_until(ready, within=60, what="gunicorn")
         query = "/generate?prefix=Ash&seed=7&length=20"
         assert session.get(url + query).json()["samples"] == stack.get(query).json()["samples"]
+        leave_early(url, SLOW, after=0.2)
+        wait_until(lambda: at_rest(url), within=1, what="the place of who has left")
+        assert metrics(url)['pokegen_samples_ended_total{reason="cancelled"}'] == 1
         with ThreadPoolExecutor() as pool:
             [worker] = children(process.pid)
             slow = in_flight(worker, pool, session.get, url + SLOW)
