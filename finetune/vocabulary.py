@@ -10,9 +10,18 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from finetune.console import FOLDER
 from finetune.documents import END_OF_TEXT, read_documents
 from finetune.files import replace
+from server.commands.console import examples
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(
+    context_settings={"show_default": True},
+    epilog=examples(
+        (
+            "one for two data sets",
+            "pokegen vocabulary --dataset run/data/base --dataset run/data/episodes --out run/data/vocabulary",
+        ),
+    ),
+)
 @click.option(
     "--dataset",
     "datasets",

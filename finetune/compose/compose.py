@@ -17,6 +17,7 @@ from tqdm import tqdm
 from finetune.compose.storylines import Storyline, read_storylines
 from finetune.console import FOLDER
 from finetune.documents import write_documents
+from server.commands.console import examples
 
 SLOTS_FILE = Path(__file__).with_name("slots.json")
 
@@ -38,7 +39,15 @@ Beats = dict[str, list[str]]
 Cast = dict[str, str]
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(
+    context_settings={"show_default": True},
+    epilog=examples(
+        (
+            "as many as the shipped checkpoint was made with",
+            "pokegen compose --count 30000 --out run/data/base",
+        ),
+    ),
+)
 @click.option("--corpus", type=FOLDER, default=Path("corpus"), help="The folder of beats and storylines.")
 @click.option("--count", type=click.IntRange(min=1), default=30_000, help="Episodes to compose.")
 @click.option("--seed", default=1, help="The same seed gives the same episodes.")

@@ -13,12 +13,21 @@ import click
 from finetune.compose.compose import read_slots
 from finetune.console import FOLDER
 from finetune.documents import read_documents, write_documents
+from server.commands.console import examples
 
 # Companions change places only with those whom the same pronouns suit.
 _SHE = {"Misty", "May", "Dawn", "Iris", "Serena", "Bonnie", "Lana", "Lillie", "Mallow", "Chloe"}
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(
+    context_settings={"show_default": True},
+    epilog=examples(
+        (
+            "three copies of each training text",
+            "pokegen recast --dataset run/data/episodes --out run/data/recast",
+        ),
+    ),
+)
 @click.option("--dataset", type=FOLDER, required=True, help="A prepared folder.")
 @click.option(
     "--copies", type=click.IntRange(min=1), default=3, help="Of every training text, beside itself."

@@ -19,6 +19,7 @@ from finetune.crawl.plot import NoPlotError, read_plot
 from finetune.crawl.polite import PoliteSession
 from finetune.crawl.wiki import Cache, MissingPageError, Page, UnusablePageError, Wiki
 from finetune.files import whole
+from server.commands.console import Interrupted, examples
 
 EPISODES, SKIPPED = "episodes.jsonl", "skipped.jsonl"
 GAP = 5  # codes without a page, in a row, after which a series has ended
@@ -80,7 +81,17 @@ def _contact(_context: click.Context, _parameter: click.Parameter, contact: str)
     return contact
 
 
-@click.command("crawl", context_settings={"show_default": True})
+@click.command(
+    "crawl",
+    context_settings={"show_default": True},
+    epilog=examples(
+        ("every episode of the first series", "pokegen crawl --contact you@example.org --out run/crawl"),
+        (
+            "ten episodes of another one",
+            "pokegen crawl --contact you@example.org --series AG --last 10 --out run/crawl",
+        ),
+    ),
+)
 @click.option("--out", required=True, type=FOLDER, help="The folder to write to.")
 @click.option(
     "--contact",
@@ -153,7 +164,7 @@ def command(
     try:
         result = crawl(Wiki(site, session), cache, series, first, last, sections)
     except KeyboardInterrupt:
-        raise click.ClickException(
+        raise Interrupted(
             f"interrupted: {cache.count()} pages are kept in {cache.folder}; the same command goes on from there"
         ) from None
     write_lines(out / EPISODES, result.episodes)

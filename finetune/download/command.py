@@ -11,6 +11,7 @@ import click
 from tqdm import tqdm
 
 from finetune.download.fetch import describe, fetch, is_whole, new_session, part_of
+from server.commands.console import Interrupted, examples
 from server.weights import CheckpointError, open_checkpoint
 from server.weights.layout import tensor_shapes
 
@@ -28,7 +29,16 @@ FILES = (
 )
 
 
-@click.command("download", context_settings={"show_default": True})
+@click.command(
+    "download",
+    context_settings={"show_default": True},
+    epilog=examples(
+        (
+            "into models/124M, from where `pokegen finetune` and `pokegen generate` take it",
+            "pokegen download 124M",
+        ),
+    ),
+)
 @click.argument("model", type=click.Choice(MODELS))
 @click.option(
     "--models-dir",
@@ -46,7 +56,7 @@ def command(model: str, models_dir: Path, url: str) -> None:
     try:
         fetched = download(f"{url.rstrip('/')}/{model}", folder)
     except KeyboardInterrupt:
-        raise click.ClickException("interrupted: the same command goes on where it stopped") from None
+        raise Interrupted("interrupted: the same command goes on where it stopped") from None
     click.echo(
         f"{folder}: {len(fetched)} of {len(FILES)} files fetched, every tensor has the checksum stored for it"
     )

@@ -19,6 +19,7 @@ from finetune.evaluate.perplexity import Perplexity, from_checkpoint, from_texts
 from finetune.evaluate.samples import SAMPLES_FILE, Drawing, draw
 from finetune.evaluate.words import count_words
 from finetune.files import digest, replace
+from server.commands.console import Interrupted, examples
 from server.engine import MAX_SEED, MAX_TEMPERATURE, EngineError, EngineName
 from server.settings import Settings
 from server.weights import CheckpointError, open_checkpoint
@@ -65,7 +66,15 @@ class Evaluation:
     copying: list[Copying]
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(
+    context_settings={"show_default": True},
+    epilog=examples(
+        (
+            "a checkpoint beside the one it was made from",
+            "pokegen evaluate checkpoint/jokes --dataset run/data/jokes --baseline checkpoint/run1",
+        ),
+    ),
+)
 @click.argument("checkpoint", type=FOLDER)
 @click.option("--dataset", type=FOLDER, required=True, help="A prepared folder: train.txt and held-out.txt.")
 @click.option(
@@ -132,7 +141,7 @@ def command(
     try:
         evaluation = evaluate(checkpoint, dataset, training, baseline, **options)
     except KeyboardInterrupt:
-        raise click.ClickException(
+        raise Interrupted(
             f"interrupted: the same command goes on from the samples in {checkpoint / SAMPLES_FILE}"
         ) from None
     except (CheckpointError, EngineError) as error:

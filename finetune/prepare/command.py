@@ -16,13 +16,24 @@ from finetune.files import replace, whole
 from finetune.prepare.held_out import is_held_out
 from finetune.prepare.inputs import ATTRIBUTION, Document, read_input
 from finetune.prepare.selection import REASONS, Dropped, Kept, Rules, select
+from server.commands.console import Interrupted, examples
 
 TRAIN, HELD_OUT, REPORT, SOURCES = "train.txt", "held-out.txt", "report.json", "sources.csv"
 
 Report = dict[str, Any]  # report.json
 
 
-@click.command("prepare", context_settings={"show_default": True})
+@click.command(
+    "prepare",
+    context_settings={"show_default": True},
+    epilog=examples(
+        ("what `pokegen crawl` fetched", "pokegen prepare run/crawl/episodes.jsonl --out run/data/wiki"),
+        (
+            "a column of a table, short texts dropped",
+            "pokegen prepare corpus/jokes.csv --column Joke --min-words 5 --out run/data/jokes",
+        ),
+    ),
+)
 @click.argument(
     "inputs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
@@ -62,9 +73,7 @@ def command(inputs: tuple[Path, ...], out: Path, column: str | None, lines: bool
     try:
         report = prepare(list(inputs), out, Rules(**rules), column=column, lines=lines)
     except KeyboardInterrupt:
-        raise click.ClickException(
-            f"interrupted, and {out} may be incomplete: the same command begins anew"
-        ) from None
+        raise Interrupted(f"interrupted, and {out} may be incomplete: the same command begins anew") from None
     click.echo(table(report))
     click.echo(f"{out}: {_described(report, 'train')} to train on, {_described(report, 'held_out')} held out")
 

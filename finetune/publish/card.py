@@ -23,6 +23,7 @@ from finetune.evaluate.command import Evaluation, read_evaluation
 from finetune.files import digest, replace
 from finetune.publish.export import read_training
 from finetune.train.curve import read_curve
+from server.commands.console import examples
 from server.engine import MAX_SEED, EngineError, PromptTooLongError, SamplingParams, create_engine
 from server.settings import Settings
 from server.weights import Checkpoint, CheckpointError, open_checkpoint
@@ -40,7 +41,13 @@ class CardFile(CardFields):
     prefixes: Annotated[list[str], Field(min_length=1, max_length=100)]
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(
+    context_settings={"show_default": True},
+    epilog=examples(
+        ("the shipped checkpoint's", "pokegen card checkpoint/run1"),
+        ("that of a model of your own", "pokegen card checkpoint/jokes --fields my-model.yaml"),
+    ),
+)
 @click.option(
     "--fields",
     type=click.Path(dir_okay=False, path_type=Path),

@@ -18,6 +18,7 @@ from finetune.train.curve import write_curve
 from finetune.train.rows import end_of_text
 from finetune.train.run import RUN_FILE, read_kept, read_progress
 from finetune.weights import Weights, read_weights
+from server.commands.console import examples
 from server.weights import HParams, open_checkpoint
 from server.weights.card import CARD, README
 from server.weights.hugging_face import stored_name
@@ -30,7 +31,19 @@ TRAINING = "training.json"
 MEASURED = ("evaluation.json", "evaluation-samples.jsonl", CARD, README)
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(
+    context_settings={"show_default": True},
+    epilog=examples(
+        (
+            "for gpt-2-simple and OpenAI's scripts",
+            "pokegen export checkpoint/run1 checkpoint/mine --format gpt-2-simple",
+        ),
+        (
+            "for transformers, at half the size",
+            "pokegen export checkpoint/jokes checkpoint/jokes-16 --format transformers --dtype float16",
+        ),
+    ),
+)
 @click.option(
     "--format",
     "formats",

@@ -17,6 +17,7 @@ from finetune.console import FOLDER
 from finetune.evaluate.command import EVALUATION_FILE, Evaluation, read_evaluation
 from finetune.publish.export import TRAINING, read_training
 from finetune.train.curve import read_curve
+from server.commands.console import examples
 from server.settings import PREFIX, Settings
 from server.weights import CheckpointError, open_checkpoint
 from server.weights.card import CARD, Card, read_card
@@ -41,7 +42,16 @@ class Registered:
     new: bool
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(
+    context_settings={"show_default": True},
+    epilog=examples(
+        (
+            "the next version of a model, which is to be the one in use",
+            "pokegen register checkpoint/jokes --name jokes --alias champion",
+        ),
+        ("the service with it", "POKEGEN_CHECKPOINT=models:/jokes@champion make run"),
+    ),
+)
 @click.option("--name", default="pokegen", help="The registered model of which the checkpoint is a version.")
 @click.option(
     "--alias", help="Give the version this alias, such as champion; it is taken from any other version."

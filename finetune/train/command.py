@@ -17,6 +17,7 @@ from finetune.train.plan import Plan, Trainer
 from finetune.train.rows import Source, encode, end_of_text
 from finetune.train.run import Task, sampler, train
 from finetune.weights import fresh_weights, read_weights
+from server.commands.console import Interrupted, examples
 from server.engine import MAX_SEED
 from server.weights import HParams
 
@@ -49,7 +50,26 @@ def new_trainer(task: Task) -> Trainer:
     return Gpt2SimpleTrainer(*arguments)
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(
+    context_settings={"show_default": True},
+    epilog=examples(
+        (
+            "the 124M model on your texts",
+            "pokegen finetune --dataset run/data/wiki --run-name wiki \\\n"
+            "    --batch-size 1 --accumulate-gradients 5",
+        ),
+        (
+            "the shipped checkpoint on jokes, in minutes",
+            "pokegen finetune --dataset run/data/jokes --model-dir checkpoint --model-name run1 \\\n"
+            "    --run-name jokes --steps 200",
+        ),
+        (
+            "a small model that starts from nothing",
+            "pokegen finetune --dataset run/data/base --vocabulary run/data/vocabulary \\\n"
+            "    --run-name base --optimizer muon --learning-rate 4e-3",
+        ),
+    ),
+)
 @click.option("--dataset", type=FOLDER, required=True, help="A prepared folder: train.txt and held-out.txt.")
 @click.option(
     "--mix",
@@ -194,7 +214,7 @@ def command(
         train(folder, task, new_trainer, sample)
         export_run(folder, checkpoint_dir / run_name, formats=formats, dtype=dtype)
     except KeyboardInterrupt:
-        raise click.ClickException(
+        raise Interrupted(
             "interrupted: the same command, with --restore-from latest, goes on from the last save"
         ) from None
     print(f"{checkpoint_dir / run_name} is ready: POKEGEN_CHECKPOINT={checkpoint_dir / run_name} make run")

@@ -5,9 +5,6 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from matplotlib import rc_context
-from matplotlib.figure import Figure
-
 
 @dataclass(frozen=True)
 class Point:
@@ -53,6 +50,9 @@ def read_curve(folder: Path) -> list[Point]:
 
 
 def _draw(file: Path, curve: list[Point]) -> None:
+    from matplotlib import rc_context  # takes a second, which no --help needs
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     steps = [point.step for point in curve]

@@ -11,6 +11,7 @@ from server.bench.checkpoint import SHAPES, random_checkpoint
 from server.bench.fresh import Job, measure_starts
 from server.bench.measure import Decode, Workload, decode, first_token, prefill
 from server.bench.report import Findings, summarise
+from server.commands.console import examples
 from server.engine import ISAS, MAX_TEMPERATURE, EngineError, EngineName, Isa, create_engine
 from server.engine.cpus import usable_cpus
 from server.settings import Settings
@@ -37,7 +38,17 @@ class Counts(click.ParamType[tuple[int, ...]]):
         return counts
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(
+    context_settings={"show_default": True},
+    epilog=examples(
+        ("what the machine does with 124M's shape", "pokegen bench"),
+        (
+            "the shipped checkpoint, with as many readers at once as asked for",
+            "pokegen bench --checkpoint checkpoint/run1 --sequences 1,16,64",
+        ),
+        ("another instruction set, one thread, for a script", "pokegen bench --isa avx2 --threads 1 --json"),
+    ),
+)
 @click.option(
     "--checkpoint",
     "directory",

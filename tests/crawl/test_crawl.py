@@ -111,7 +111,7 @@ def test_an_interrupted_crawl_goes_on_where_it_was(
     assert 10 <= len(kept) < 30
     assert not (tmp_path / "episodes.jsonl").exists()
     if number == signal.SIGINT:
-        assert process.returncode == 1
+        assert process.returncode == 130
         assert f"interrupted: {len(kept)} pages are kept in" in said
         assert "the same command goes on from there" in said
     else:

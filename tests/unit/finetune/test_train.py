@@ -117,7 +117,7 @@ def test_an_interrupt_says_how_to_go_on(
 
     monkeypatch.setattr("finetune.train.run.Run.save", interrupt)
     result = run(*here, f"--dataset={dataset}", f"--vocabulary={vocabulary}", *SIZES)
-    assert result.exit_code == 1
+    assert result.exit_code == 130
     assert (
         "interrupted: the same command, with --restore-from latest, goes on from the last save"
         in result.output
