@@ -56,10 +56,10 @@ def test_pieces_of_several_samples_say_whose_they_are(client: FlaskClient) -> No
 
 
 def test_accept_asks_for_a_stream_too(client: FlaskClient) -> None:
-    response = client.get("/generate", headers={"Accept": "text/event-stream"})
-    assert response.mimetype == "text/event-stream"
-    assert response.headers["X-Accel-Buffering"] == "no"
-    assert response.headers["Cache-Control"] == "no-store"
+    with client.get("/generate", headers={"Accept": "text/event-stream"}) as response:
+        assert response.mimetype == "text/event-stream"
+        assert response.headers["X-Accel-Buffering"] == "no"
+        assert response.headers["Cache-Control"] == "no-store"
 
 
 @pytest.mark.parametrize(
