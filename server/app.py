@@ -7,7 +7,9 @@ import threading
 from flask_openapi3 import Info, OpenAPI
 
 from server.api import (
+    apidocs,
     card,
+    compat,
     cors,
     departures,
     document,
@@ -76,11 +78,14 @@ def assemble(settings: Settings, engine: Engine, model: str, card_forms: card.Fo
     log_access(app)
     problems.register(app)
     page.register(app)
+    compat.register(app)
     well_formed.register(app)
     departures.register(app)
     metrics.register(app)
     app.register_api(health.blueprint)
     app.register_api(generate.blueprint)
     app.register_api(card.blueprint)
-    app.register_api(document.blueprint)
+    app.register_api(compat.blueprint)
+    app.register_blueprint(apidocs.blueprint)
+    document.register(app)  # the last: it describes the others
     return app

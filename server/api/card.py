@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from flask import Response, current_app, request
-from flask_openapi3 import APIBlueprint
+from flask_openapi3 import APIBlueprint, Tag
 from markdown_it import MarkdownIt
 from pydantic import ConfigDict
 
@@ -25,7 +25,7 @@ from server.weights.files import read_bytes, read_text
 
 logger = logging.getLogger(__name__)
 
-blueprint = APIBlueprint("card", __name__)
+blueprint = APIBlueprint("card", __name__, abp_tags=[Tag(name="The model")])
 
 SVG = "image/svg+xml"
 
@@ -98,6 +98,7 @@ def page(readme: str) -> str:
 
 @blueprint.get(
     "/model",
+    operation_id="model",
     summary="What model is this?",
     responses={
         HTTPStatus.OK: CardAnswer,
@@ -122,6 +123,7 @@ def model() -> Response:
 
 @blueprint.get(
     f"/model/{CURVE}",
+    operation_id="modelCurve",
     summary="The training curve",
     responses={
         HTTPStatus.OK: {"content": {SVG: {"schema": {"type": "string"}}}},

@@ -3,16 +3,14 @@
 import secrets
 from collections.abc import Generator
 from http import HTTPStatus
-from typing import Any
 
 from flask import Response, current_app, request
-from flask_openapi3 import APIBlueprint
-from pydantic import BaseModel
+from flask_openapi3 import APIBlueprint, Tag
 
 from server.api import page
 from server.api.departures import cancel_if_reader_leaves
 from server.api.event_stream import EVENT_STREAM, HEARTBEAT, IDLE_SECONDS, PAUSE_SECONDS, event, event_stream
-from server.api.problems import ProblemDocument, field_problem
+from server.api.problems import IN_BODY, IN_QUERY, field_problem
 from server.api.schemas import (
     GenerateAnswer,
     GenerateBody,
@@ -27,21 +25,15 @@ from server.api.sentences import until_last_sentence_end
 from server.engine import MAX_SEED, Engine, Generation, PromptTooLongError, Sample, SamplingParams, Timing
 from server.settings import Settings
 
-blueprint = APIBlueprint("generate", __name__)
-
-RESPONSES: dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None] = {
-    HTTPStatus.OK: GenerateAnswer,
-    HTTPStatus.BAD_REQUEST: ProblemDocument,
-    HTTPStatus.LENGTH_REQUIRED: ProblemDocument,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ProblemDocument,
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ProblemDocument,
-    HTTPStatus.UNPROCESSABLE_ENTITY: ProblemDocument,
-    HTTPStatus.INTERNAL_SERVER_ERROR: ProblemDocument,
-    HTTPStatus.SERVICE_UNAVAILABLE: ProblemDocument,
-}
+blueprint = APIBlueprint("generate", __name__, abp_tags=[Tag(name="Episodes")])
 
 
-@blueprint.get("/generate", summary="Write an episode", responses=RESPONSES)
+@blueprint.get(
+    page.PATH,
+    operation_id="generate",
+    summary="Write an episode",
+    responses={HTTPStatus.OK: GenerateAnswer} | IN_QUERY,
+)
 def generate_from_query(query: GenerateQuery) -> Response:
     """Write an episode; the fields are in the query string. A browser gets a page."""
     if page.is_wanted():
@@ -50,15 +42,23 @@ def generate_from_query(query: GenerateQuery) -> Response:
     return _generate(query)
 
 
-@blueprint.post("/generate", summary="Write an episode", responses=RESPONSES)
+@blueprint.post(
+    page.PATH,
+    operation_id="generateFromBody",
+    summary="Write an episode",
+    responses={HTTPStatus.OK: GenerateAnswer} | IN_BODY,
+)
 def generate_from_body(body: GenerateBody) -> Response:
     """Write an episode; the fields are a JSON object."""
     return _generate(body)
 
 
-def write(asked: GenerateQuery) -> GenerateAnswer:
-    """The whole answer. Raises as Engine.submit and Generation.result do, and ProblemError."""
-    generation, prefix = _begin(asked)
+def write(asked: GenerateQuery, prefix_field: str = "prefix") -> GenerateAnswer:
+    """The whole answer. Raises as Engine.submit and Generation.result do, and ProblemError.
+
+    prefix_field: what the reader knows the prefix as, for the error when it is too long.
+    """
+    generation, prefix = _begin(asked, prefix_field)
     generation.result()
     return _answer(generation, prefix, asked)
 
@@ -70,7 +70,7 @@ def _generate(asked: GenerateQuery) -> Response:
     return Response(body, mimetype=page.JSON, headers={"Cache-Control": "no-store"})
 
 
-def _begin(asked: GenerateQuery) -> tuple[Generation, str]:
+def _begin(asked: GenerateQuery, prefix_field: str = "prefix") -> tuple[Generation, str]:
     """The generation, which ends when its reader leaves, and the prefix that it goes on from."""
     settings: Settings = current_app.extensions["settings"]
     engine: Engine = current_app.extensions["engine"]
@@ -84,7 +84,7 @@ def _begin(asked: GenerateQuery) -> tuple[Generation, str]:
         generation = engine.submit(prefix, _sampling_params(asked, settings), settings.request_timeout)
     except PromptTooLongError as error:
         raise field_problem(
-            "prefix",
+            prefix_field,
             f"It is {error.tokens} tokens long and may be {error.limit} at most"
             f" (n_ctx {engine.hparams.n_ctx}, one of them for the answer); shorten it",
         ) from None

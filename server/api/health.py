@@ -3,12 +3,12 @@
 from http import HTTPStatus
 
 from flask import current_app
-from flask_openapi3 import APIBlueprint
+from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel
 
 from server.api.problems import ProblemDocument, ProblemError
 
-blueprint = APIBlueprint("health", __name__)
+blueprint = APIBlueprint("health", __name__, abp_tags=[Tag(name="Health")])
 
 
 class Status(BaseModel):
@@ -19,6 +19,7 @@ class Status(BaseModel):
 
 @blueprint.get(
     "/healthz",
+    operation_id="isAlive",
     summary="Is it alive?",
     responses={HTTPStatus.OK: Status, HTTPStatus.SERVICE_UNAVAILABLE: ProblemDocument},
 )
@@ -30,6 +31,7 @@ def healthz() -> dict[str, str]:
 
 @blueprint.get(
     "/readyz",
+    operation_id="isReady",
     summary="Can it answer?",
     responses={HTTPStatus.OK: Status, HTTPStatus.SERVICE_UNAVAILABLE: ProblemDocument},
 )

@@ -52,6 +52,6 @@ def register(app: Flask) -> None:
     registry = CollectorRegistry()
     registry.register(EngineCollector(app.extensions["engine"]))
 
-    @app.get("/metrics")
+    @app.get("/metrics", doc_ui=False)
     def metrics() -> Response:
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

@@ -7,6 +7,7 @@ import difflib
 import logging
 from collections.abc import Iterable
 from http import HTTPStatus
+from typing import Any
 
 from flask import Flask, Response, current_app, g
 from pydantic import BaseModel, ValidationError
@@ -16,6 +17,8 @@ from server.api import page
 from server.engine import DeadlineExceededError, EngineBusyError, EngineClosedError, EngineFailedError
 
 logger = logging.getLogger(__name__)
+
+PROBLEM = "application/problem+json"
 
 # The most that one document lists: a request of thousands of wrong fields gets a short answer.
 MAX_ERRORS = 10
@@ -37,6 +40,25 @@ class ProblemDocument(BaseModel):
     detail: str
     errors: list[FieldError] = []
     request_id: str
+
+
+# As flask-openapi3 takes them.
+Answers = dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]
+
+# What can go wrong where a text is asked for, in a query or in a body.
+IN_QUERY: Answers = dict.fromkeys(
+    [
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ],
+    ProblemDocument,
+)
+IN_BODY: Answers = IN_QUERY | dict.fromkeys(
+    [HTTPStatus.LENGTH_REQUIRED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE],
+    ProblemDocument,
+)
 
 
 class ProblemError(Exception):
@@ -167,8 +189,6 @@ def _respond(
     document = ProblemDocument(
         title=status.phrase, status=status, detail=detail, errors=errors or [], request_id=g.request_id
     )
-    response = Response(
-        document.model_dump_json() + "\n", status, headers, mimetype="application/problem+json"
-    )
+    response = Response(document.model_dump_json() + "\n", status, headers, mimetype=PROBLEM)
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -8,10 +8,24 @@ from server.api.problems import from_validation_error
 from server.engine import MAX_SEED, MAX_TEMPERATURE, FinishReason
 
 
-class GenerateQuery(BaseModel):
-    """The fields of /generate under gpt-2-simple's names; None takes the service's default."""
+class Fields(BaseModel):
+    """What a request may ask: nothing else, and ProblemError names what is wrong with each field."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain(cls, data: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401
+        try:
+            return validate(data)
+        except ValidationError as error:
+            raise from_validation_error(
+                error, [field.alias or name for name, field in cls.model_fields.items()]
+            ) from None
+
+
+class GenerateQuery(Fields):
+    """The fields of /generate under gpt-2-simple's names; None takes the service's default."""
 
     prefix: Annotated[
         str,
@@ -52,19 +66,10 @@ class GenerateQuery(BaseModel):
         bool,
         Field(description="Where `length` cuts a text off, end it at the end of its last whole sentence."),
     ] = True
-
     stream: Annotated[
         bool,
         Field(description="Answer with server-sent events while the text grows, and the record at its end."),
     ] = False
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _explain(cls, data: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401
-        try:
-            return validate(data)
-        except ValidationError as error:
-            raise from_validation_error(error, cls.model_fields) from None
 
 
 class GenerateBody(GenerateQuery):
