@@ -105,11 +105,12 @@ def test_a_busy_service_is_asked_again_by_the_page_itself(small: Small) -> None:
 def test_programs_get_what_they_always_got(client: FlaskClient, accept: str | None) -> None:
     headers = {} if accept is None else {"Accept": accept}
     for query in ("length=1", "length=0"):
-        assert client.get(f"/generate?{query}", headers=headers).mimetype != "text/html"
+        assert client.get(f"/generate?{query}", headers=headers, buffered=True).mimetype != "text/html"
 
 
 def test_a_browser_that_asks_for_a_stream_gets_one(client: FlaskClient) -> None:
-    assert client.get("/generate?length=1&stream=true", headers=BROWSER).mimetype == "text/event-stream"
+    stream = client.get("/generate?length=1&stream=true", headers=BROWSER, buffered=True)
+    assert stream.mimetype == "text/event-stream"
     refused = client.get("/generate?length=0&stream=true", headers=BROWSER)
     assert refused.mimetype == "application/problem+json"
 
@@ -121,4 +122,5 @@ def test_a_post_is_a_programs(client: FlaskClient) -> None:
 @pytest.mark.parametrize("accept", ["text/html", "*/*", "text/event-stream"])
 @pytest.mark.parametrize("query", ["length=1", "length=0"])
 def test_caches_are_told_that_the_accept_header_chooses(client: FlaskClient, accept: str, query: str) -> None:
-    assert client.get(f"/generate?{query}", headers={"Accept": accept}).headers["Vary"] == "Accept"
+    answer = client.get(f"/generate?{query}", headers={"Accept": accept}, buffered=True)
+    assert answer.headers["Vary"] == "Accept"
