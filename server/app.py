@@ -3,6 +3,7 @@
 import atexit
 import os
 import threading
+import time
 
 from flask_openapi3 import Info, OpenAPI
 
@@ -21,6 +22,7 @@ from server.api import (
     request_ids,
     well_formed,
 )
+from server.api.openai import completions, models
 from server.engine import Engine, create_engine
 from server.logs import configure_logging, log_access
 from server.settings import Settings, load_settings, require_fitting_opening
@@ -48,8 +50,10 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
             isa=settings.isa,
             on_crash=_end_process_soon,
         )
+        fingerprint = models.fingerprint(checkpoint, settings.engine, settings.isa)
     atexit.register(engine.close)
-    return assemble(settings, engine, model=found.name, card_forms=card.read_forms(found.directory))
+    served = models.Served(found.name, int(time.time()), fingerprint)
+    return assemble(settings, engine, served, card_forms=card.read_forms(found.directory))
 
 
 def _end_process_soon() -> None:
@@ -57,8 +61,8 @@ def _end_process_soon() -> None:
     threading.Timer(1, os._exit, (1,)).start()
 
 
-def assemble(settings: Settings, engine: Engine, model: str, card_forms: card.Forms) -> OpenAPI:
-    """Put the parts together; `model` is the name that answers carry, `card_forms` what /model shows."""
+def assemble(settings: Settings, engine: Engine, served: models.Served, card_forms: card.Forms) -> OpenAPI:
+    """Put the parts together; `served` is what answers say of the model, `card_forms` what /model shows."""
     app = OpenAPI(
         __name__,
         info=Info(title="Pokegen", version="1", description="Episodes of an anime that never aired."),
@@ -70,7 +74,8 @@ def assemble(settings: Settings, engine: Engine, model: str, card_forms: card.Fo
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["settings"] = settings
     app.extensions["engine"] = engine
-    app.extensions["model"] = model
+    app.extensions["model"] = served.model
+    app.extensions["served"] = served
     app.extensions["card"] = card_forms
 
     cors.register(app, settings.allowed_origins())
@@ -86,6 +91,8 @@ def assemble(settings: Settings, engine: Engine, model: str, card_forms: card.Fo
     app.register_api(generate.blueprint)
     app.register_api(card.blueprint)
     app.register_api(compat.blueprint)
+    app.register_api(completions.blueprint)
+    app.register_api(models.blueprint)
     app.register_blueprint(apidocs.blueprint)
     document.register(app)  # the last: it describes the others
     return app

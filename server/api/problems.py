@@ -1,6 +1,6 @@
 """Every error is a problem document (RFC 9457): what is wrong, at which field, and what to do about it.
 
-Who asked for a page gets the same sentence on a page.
+Who asked for a page gets the same sentence on a page, and a client of OpenAI's API in that API's shape.
 """
 
 import difflib
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import HTTPException
 
 from server.api import page
+from server.api.openai import errors as openai
 from server.engine import DeadlineExceededError, EngineBusyError, EngineClosedError, EngineFailedError
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class ProblemError(Exception):
     """Raise it to answer with a problem document.
 
     status: the HTTP status. detail: a sentence for a person: what is wrong and what to do. errors: the fields
-    at fault.
+    at fault. code: OpenAI's word for it, where it has one.
     """
 
     def __init__(
@@ -74,12 +75,14 @@ class ProblemError(Exception):
         detail: str,
         errors: list[FieldError] | None = None,
         headers: dict[str, str] | None = None,
+        code: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.errors = errors or []
         self.headers = headers or {}
+        self.code = code
 
 
 def field_problem(
@@ -98,6 +101,8 @@ def from_validation_error(error: ValidationError, known_fields: Iterable[str]) -
         field = shortened(".".join(str(part) for part in found["loc"]))
         if found["type"] == "extra_forbidden":
             detail = _no_such_field(field, known)
+        elif found["type"] == "missing":
+            detail = "It is required"
         else:
             detail = f"{found['msg']}; it is {shortened(repr(found['input']))}"
         errors.append(FieldError(field=field, detail=detail))
@@ -123,7 +128,7 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(ProblemError)
     def problem(error: ProblemError) -> Response:
-        return _respond(error.status, error.detail, error.errors, error.headers)
+        return _respond(error.status, error.detail, error.errors, error.headers, error.code)
 
     @app.errorhandler(EngineBusyError)
     def busy(error: EngineBusyError) -> Response:
@@ -173,7 +178,8 @@ def register(app: Flask) -> None:
 
 # Where werkzeug's own sentence does not say what to do.
 _DETAILS = {
-    HTTPStatus.NOT_FOUND: "There is nothing at this path. Episodes are at /generate?prefix=...",
+    HTTPStatus.NOT_FOUND: "There is nothing at this path. Episodes are at /generate?prefix=..., and completions"
+    " at /v1/completions.",
     HTTPStatus.METHOD_NOT_ALLOWED: "This path does not take this method; the Allow header lists those it takes.",
 }
 
@@ -183,9 +189,12 @@ def _respond(
     detail: str,
     errors: list[FieldError] | None = None,
     headers: dict[str, str] | None = None,
+    code: str | None = None,
 ) -> Response:
     if page.is_wanted():
         return page.problem(status, detail, g.request_id, headers or {})
+    if openai.is_wanted():
+        return openai.error(status, detail, errors[0].field if errors else None, code, headers or {})
     document = ProblemDocument(
         title=status.phrase, status=status, detail=detail, errors=errors or [], request_id=g.request_id
     )

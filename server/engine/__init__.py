@@ -19,6 +19,7 @@ from server.engine.errors import (
 from server.engine.generation import FinishReason, Generation, Piece, Sample, Timing
 from server.engine.gpt2 import GPT2
 from server.engine.kv_cache import KVCache
+from server.engine.logprobs import MAX_LOGPROBS, TokenLogprobs
 from server.engine.memory import MIB, cache_blocks, memory_limit
 from server.engine.native import ISAS, Isa, NativeCore, supported_isas
 from server.engine.sampling import MAX_SEED, MAX_TEMPERATURE, SamplingParams
@@ -27,6 +28,7 @@ from server.weights.layout import tensor_shapes
 
 __all__ = [
     "ISAS",
+    "MAX_LOGPROBS",
     "MAX_SEED",
     "MAX_TEMPERATURE",
     "DeadlineExceededError",
@@ -47,6 +49,7 @@ __all__ = [
     "SamplingParams",
     "Statistics",
     "Timing",
+    "TokenLogprobs",
     "create_engine",
     "load_model",
     "plan_cache",

@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 from flask_openapi3 import OpenAPI
 
 from server.api.card import read_forms
+from server.api.openai.models import Served
 from server.app import assemble, create_app
 from server.engine import Engine
 from server.engine.core import SequentialCore
@@ -81,7 +82,10 @@ class Small:
             checkpoint=checkpoint.directory, max_running=1, max_waiting=0, max_samples=1, request_timeout=0.2
         )
         self.client = assemble(
-            self.settings, self.engine, model="small", card_forms=read_forms(checkpoint.directory)
+            self.settings,
+            self.engine,
+            Served("small", created=0, fingerprint="fp_small"),
+            card_forms=read_forms(checkpoint.directory),
         ).test_client()
 
 

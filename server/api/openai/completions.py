@@ -1,0 +1,182 @@
+"""POST /v1/completions: texts that go on from prompts, whole or as they are written."""
+
+import secrets
+import time
+import uuid
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+
+from flask import Response, current_app
+from flask_openapi3 import APIBlueprint
+from pydantic import BaseModel
+
+from server.api.departures import cancel_if_reader_leaves
+from server.api.event_stream import HEARTBEAT, IDLE_SECONDS, PAUSE_SECONDS, event, event_stream
+from server.api.openai.choices import GrowingChoice, Prompt
+from server.api.openai.errors import ErrorAnswer
+from server.api.openai.models import require_served
+from server.api.openai.schemas import Choice, Completion, CompletionRequest
+from server.api.problems import FieldError, ProblemError, field_problem
+from server.api.schemas import Usage
+from server.engine import MAX_SEED, Engine, Generation, PromptTooLongError, SamplingParams
+from server.settings import Settings
+
+blueprint = APIBlueprint("openai_completions", __name__)
+
+RESPONSES: dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None] = {
+    HTTPStatus.OK: Completion,
+    HTTPStatus.BAD_REQUEST: ErrorAnswer,
+    HTTPStatus.NOT_FOUND: ErrorAnswer,
+    HTTPStatus.LENGTH_REQUIRED: ErrorAnswer,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ErrorAnswer,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ErrorAnswer,
+    HTTPStatus.INTERNAL_SERVER_ERROR: ErrorAnswer,
+    HTTPStatus.SERVICE_UNAVAILABLE: ErrorAnswer,
+}
+
+
+@blueprint.post("/v1/completions", summary="Continue prompts, as OpenAI's API", responses=RESPONSES)
+def complete(body: CompletionRequest) -> Response:
+    """Go on from each prompt, n times. With `stream`, the chunks are `data:` lines, and the last is `data: [DONE]`."""
+    engine: Engine = current_app.extensions["engine"]
+    served = require_served(body.model)
+    prompts = _prompts(body, engine)
+    generations = _submit(body, prompts, engine)
+    choices = [
+        [
+            GrowingChoice(number * body.n + i, body, prompt, generation, sample, engine.tokenizer)
+            for i, sample in enumerate(generation.samples)
+        ]
+        for number, (prompt, generation) in enumerate(zip(prompts, generations, strict=True))
+    ]
+    answer = Completion(
+        id=f"cmpl-{uuid.uuid4().hex}",
+        created=int(time.time()),
+        model=served.model,
+        system_fingerprint=served.fingerprint,
+        choices=[],
+    )
+    if body.stream:
+        return event_stream(_events(body, answer, generations, choices))
+    with _all_or_none(generations):
+        for generation in generations:
+            generation.result()
+    answer.choices = [choice.rest() for of_prompt in choices for choice in of_prompt]
+    answer.usage = _usage(body, generations)
+    return Response(
+        answer.model_dump_json() + "\n", mimetype="application/json", headers={"Cache-Control": "no-store"}
+    )
+
+
+def _prompts(asked: CompletionRequest, engine: Engine) -> list[Prompt]:
+    most = current_app.extensions["settings"].max_samples
+    if asked.n > most:
+        raise field_problem("n", f"Input should be at most {most}; it is {asked.n}")
+    if len(asked.prompts) * asked.n > most:
+        raise field_problem(
+            "prompt",
+            f"There may be at most {most} choices; {len(asked.prompts)} prompts with n {asked.n} are more",
+        )
+    n_vocab = engine.hparams.n_vocab
+    for prompt in asked.prompts:
+        if not isinstance(prompt, str) and not all(0 <= token < n_vocab for token in prompt):
+            raise field_problem("prompt", f"Tokens are numbers from 0 to {n_vocab - 1}")
+    return [Prompt.of(prompt, engine.tokenizer) for prompt in asked.prompts]
+
+
+def _submit(asked: CompletionRequest, prompts: list[Prompt], engine: Engine) -> list[Generation]:
+    """All prompts' generations, which end when the reader leaves; or none, where one of them is refused."""
+    settings: Settings = current_app.extensions["settings"]
+    params = _sampling_params(asked)
+    generations: list[Generation] = []
+    with _all_or_none(generations):
+        for prompt in prompts:
+            try:
+                generations.append(engine.submit(prompt.tokens, params, settings.request_timeout))
+            except PromptTooLongError as error:
+                detail = (
+                    f"It is {error.tokens} tokens long and may be {error.limit} at most"
+                    f" (n_ctx {engine.hparams.n_ctx}, one of them for the answer); shorten it"
+                )
+                raise ProblemError(
+                    HTTPStatus.BAD_REQUEST,
+                    f"prompt: {detail}",
+                    [FieldError(field="prompt", detail=detail)],
+                    code="context_length_exceeded",
+                ) from None
+            cancel_if_reader_leaves(generations[-1])
+    return generations
+
+
+@contextmanager
+def _all_or_none(generations: list[Generation]) -> Iterator[None]:
+    """Give all of them up where something is raised: nobody will read the others."""
+    try:
+        yield
+    except BaseException:
+        for generation in generations:
+            generation.cancel()
+        raise
+
+
+def _sampling_params(asked: CompletionRequest) -> SamplingParams:
+    return SamplingParams(
+        length=max(asked.max_tokens, 1),
+        temperature=asked.temperature,
+        top_k=asked.top_k,
+        # For the engine 1 would be a limit, which top_k yields to, and 0 is none.
+        top_p=0.0 if asked.top_p == 1 else max(asked.top_p, 1e-9),
+        nsamples=asked.n,
+        seed=secrets.randbelow(MAX_SEED + 1) if asked.seed is None else asked.seed % (MAX_SEED + 1),
+        stop=asked.stops,
+        logprobs=asked.logprobs,
+        prompt_logprobs=asked.echo and asked.logprobs is not None,
+    )
+
+
+def _events(
+    asked: CompletionRequest,
+    answer: Completion,
+    generations: list[Generation],
+    choices: list[list[GrowingChoice]],
+) -> Generator[str]:
+    """The answer in chunks: pieces of all choices in turn, of each what ended it, and the usage."""
+    with_usage = asked.stream_options is not None and asked.stream_options.include_usage
+
+    def chunk(*told: Choice, usage: Usage | None = None) -> str:
+        part = answer.model_copy(update={"choices": list(told), "usage": usage})
+        return event(part.model_dump_json(exclude=None if with_usage else {"usage"}))
+
+    # Each prompt's stream waits its share of the time, so that all are heard as often as one would be.
+    share = 1 / len(generations)
+    streams = {
+        number: generation.stream(idle=IDLE_SECONDS * share, pause=PAUSE_SECONDS * share)
+        for number, generation in enumerate(generations)
+    }
+    with _all_or_none(generations):
+        while streams:
+            for number, stream in list(streams.items()):
+                try:
+                    piece = next(stream)
+                except StopIteration:
+                    del streams[number]
+                    for choice in choices[number]:
+                        yield chunk(choice.rest())
+                    continue
+                if piece is None:
+                    yield HEARTBEAT
+                elif asked.max_tokens > 0:
+                    yield chunk(choices[number][piece.sample].piece(piece.text))
+    if with_usage:
+        yield chunk(usage=_usage(asked, generations))
+    yield event("[DONE]")
+
+
+def _usage(asked: CompletionRequest, generations: list[Generation]) -> Usage:
+    read = sum(generation.prompt_tokens for generation in generations)
+    made = sum(len(sample.tokens) for generation in generations for sample in generation.samples)
+    if asked.max_tokens == 0:
+        made = 0
+    return Usage(prompt_tokens=read, completion_tokens=made, total_tokens=read + made)

@@ -1,0 +1,88 @@
+"""GET /v1/models and /v1/models/{model}: the one model that is served."""
+
+import hashlib
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Literal
+
+from flask import current_app
+from flask_openapi3 import APIBlueprint
+from pydantic import BaseModel
+
+from server.api.openai.errors import ErrorAnswer
+from server.api.problems import FieldError, ProblemError, shortened
+from server.engine import EngineName, Isa, supported_isas
+from server.weights import Checkpoint
+
+blueprint = APIBlueprint("openai_models", __name__)
+
+
+@dataclass(frozen=True)
+class Served:
+    """What is served: its name, when it was loaded in seconds since 1970, and its fingerprint."""
+
+    model: str
+    created: int
+    fingerprint: str
+
+
+def fingerprint(checkpoint: Checkpoint, engine: EngineName, isa: Isa) -> str:
+    """What a text depends on beside its request: another one as soon as the same seed may give another text."""
+    arithmetic = supported_isas()[1] if isa == "auto" else isa
+    parts = f"{checkpoint.stamp()} {engine} {arithmetic}"
+    return f"fp_{hashlib.blake2b(parts.encode(), digest_size=5).hexdigest()}"
+
+
+def require_served(model: str) -> Served:
+    """What is served, if it has this name. Raises ProblemError."""
+    served: Served = current_app.extensions["served"]
+    if model != served.model:
+        raise ProblemError(
+            HTTPStatus.NOT_FOUND,
+            f"The model {shortened(model)!r} does not exist; this service has {served.model!r}.",
+            [FieldError(field="model", detail=f"It is {served.model!r} here")],
+            code="model_not_found",
+        )
+    return served
+
+
+class Model(BaseModel):
+    """A model."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "pokegen"
+
+
+class ModelList(BaseModel):
+    """All models: one."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class ModelPath(BaseModel):
+    """Which model."""
+
+    model: str
+
+
+@blueprint.get("/v1/models", summary="What models are there?", responses={HTTPStatus.OK: ModelList})
+def list_models() -> dict[str, Any]:
+    """The one that is served, as a list."""
+    return ModelList(data=[_model(current_app.extensions["served"])]).model_dump()
+
+
+@blueprint.get(
+    "/v1/models/<path:model>",
+    summary="Is there such a model?",
+    responses={HTTPStatus.OK: Model, HTTPStatus.NOT_FOUND: ErrorAnswer},
+)
+def retrieve_model(path: ModelPath) -> dict[str, Any]:
+    """The one that is served, if it has this name."""
+    return _model(require_served(path.model)).model_dump()
+
+
+def _model(served: Served) -> Model:
+    return Model(id=served.model, created=served.created)
