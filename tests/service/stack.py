@@ -94,6 +94,10 @@ class Stack:
         """POST through nginx."""
         return self._session.post(self.url + path, data, headers=headers, timeout=60)
 
+    def request(self, method: str, path: str, headers: Mapping[str, str]) -> requests.Response:
+        """Any method, through nginx."""
+        return self._session.request(method, self.url + path, headers=headers, timeout=60)
+
     def raw(self, request: bytes) -> tuple[int, bytes]:
         """The status and the body that nginx answers to these very bytes."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:

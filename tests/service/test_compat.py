@@ -1,0 +1,132 @@
+"""At `/` live the site and the older services' clients; and cross-origin requests: through real nginx and uWSGI."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.service.stack import Stack, running
+from tests.service.test_nginx import assert_problem
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+JQUERY = {"Accept": "application/json, text/javascript, */*; q=0.01"}
+SITE = "text/html; charset=utf-8"
+
+
+@pytest.fixture(scope="module")
+def stack(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A service that the pages of another site may ask."""
+    variables = environment | {"POKEGEN_CORS_ORIGINS": "https://fan.example", "POKEGEN_REQUEST_TIMEOUT": "60"}
+    with running(Stack(tmp_path_factory.mktemp("compat") / "log", variables)) as stack:
+        yield stack
+
+
+@pytest.mark.parametrize("accept", [BROWSER, {"Accept": "*/*"}, JQUERY])
+@pytest.mark.parametrize("address", ["/", "/?", "/?prefix=Ash&seed=7", "/?seed=7&prefix=Ash&length=64"])
+def test_the_site_and_its_permalinks_are_pages_for_everybody(
+    stack: Stack, address: str, accept: dict[str, str]
+) -> None:
+    answer = stack.get(address, headers=accept)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, SITE)
+    assert answer.headers["Cache-Control"] == "no-cache"
+
+
+def test_a_browser_gets_the_site_whatever_else_it_asks(stack: Stack) -> None:
+    assert stack.get("/?prefix=Ash", headers=BROWSER).headers["Content-Type"] == SITE
+    assert stack.get("/?utm_source=letter", headers=BROWSER).headers["Content-Type"] == SITE
+
+
+@pytest.mark.parametrize("accept", [BROWSER, {"Accept": "*/*"}, JQUERY])
+def test_pkm_ep_generator(stack: Stack, accept: dict[str, str]) -> None:
+    answer = stack.get("/?sample=Pok%C3%A9mon", headers=accept)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
+    assert answer.json()["sample_text"].startswith("Pokémon")
+
+
+@pytest.mark.parametrize("accept", [{"Accept": "*/*"}, JQUERY, {"Accept": "application/json"}])
+def test_gpt_2_cloud_run(stack: Stack, accept: dict[str, str]) -> None:
+    fields = "/?prefix=Ash&length=2&temperature=1.0&include_prefix=False"
+    answer = stack.get(fields, headers=accept)
+    assert (answer.status_code, list(answer.json())) == (200, ["text"])
+    form = {"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"}
+    posted = stack.post("/", b'{"prefix": "Ash", "length": "2"}', headers=accept | form)
+    assert posted.status_code == 200
+    assert posted.json()["text"].startswith("Ash")
+
+
+def test_gpt_2_cloud_runs_errors_are_problem_documents(stack: Stack) -> None:
+    for answer in (stack.get("/?length=0"), stack.post("/", b'{"length": 0}')):
+        assert_problem(answer, 422)
+        assert answer.json()["errors"][0]["field"] == "length"
+    assert_problem(stack.post("/", b"length=5"), 400)
+
+
+def test_opengpt2(stack: Stack) -> None:
+    answer = stack.get("/text-generate?input_text=Ash")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
+    assert answer.text
+    refused = stack.get("/text-generate?input_text=Ash&model_name=1558M")
+    assert_problem(refused, 422)
+
+
+# --- Cross-origin requests ---------------------------------------------------------------------------------------
+
+FAN = {"Origin": "https://fan.example"}
+ALLOWED = "Access-Control-Allow-Origin"
+PREFLIGHT = FAN | {
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "content-type",
+}
+
+
+@pytest.mark.parametrize("path", ["/generate", "/", "/text-generate"])
+def test_a_preflight_is_answered_through_nginx(stack: Stack, path: str) -> None:
+    answer = stack.request("OPTIONS", path, headers=PREFLIGHT)
+    assert answer.status_code == 200
+    assert answer.headers[ALLOWED] == FAN["Origin"]
+    assert answer.headers["Access-Control-Allow-Headers"] == "content-type"
+    assert "POST" in answer.headers["Access-Control-Allow-Methods"]
+    stranger = stack.request("OPTIONS", path, headers=PREFLIGHT | {"Origin": "https://stranger.example"})
+    assert ALLOWED not in stranger.headers
+
+
+@pytest.mark.parametrize(
+    "path", ["/generate?length=1", "/generate?length=0", "/?length=0", "/model", "/healthz"]
+)
+def test_answers_and_errors_may_be_read_by_the_listed_site_alone(stack: Stack, path: str) -> None:
+    assert stack.get(path, headers=FAN).headers[ALLOWED] == FAN["Origin"]
+    for other in ({}, {"Origin": "https://stranger.example"}):
+        answer = stack.get(path, headers=other)
+        assert ALLOWED not in answer.headers
+        assert "Origin" in answer.headers["Vary"]
+
+
+# --- What else is behind nginx -----------------------------------------------------------------------------------
+
+
+def test_swagger_ui_is_served(stack: Stack) -> None:
+    assert stack.get("/apidocs").url.endswith("/apidocs/")  # it was sent there
+    page = stack.get("/apidocs/")
+    assert page.status_code == 200
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    script = stack.get("/apidocs/swagger-ui-bundle.js")
+    assert script.headers["Content-Encoding"] == "gzip"
+    assert "SwaggerUIBundle" in script.text
+    again = stack.get("/apidocs/swagger-ui-bundle.js", headers={"If-None-Match": script.headers["ETag"]})
+    assert again.status_code == 304
+    assert_problem(stack.get("/apidocs/nothing"), 404)
+
+
+def test_a_browser_without_javascript_gets_a_page(stack: Stack) -> None:
+    page = stack.get("/generate?prefix=Ash&length=2", headers=BROWSER)
+    assert (page.status_code, page.headers["Content-Type"]) == (200, SITE)
+    assert "<h1>Ash</h1>" in page.text
+    assert "Accept" in page.headers["Vary"]
+    refused = stack.get("/generate?length=0", headers=BROWSER)
+    assert (refused.status_code, refused.headers["Content-Type"]) == (422, SITE)
+
+
+def test_a_busy_page_tries_again_by_itself(new_stack: Callable[..., Stack]) -> None:
+    with running(new_stack(POKEGEN_REQUEST_TIMEOUT="0.1")) as stack:
+        slow = stack.get("/generate?length=1000&temperature=10", headers=BROWSER)
+        assert (slow.status_code, slow.headers["Content-Type"]) == (503, SITE)
+        assert slow.headers["Refresh"] == slow.headers["Retry-After"]
