@@ -36,6 +36,7 @@ SITE = SERVER.parent / "nginx/site"  # not there where Pokegen was installed fro
 )
 @click.option(
     "--checkpoint",
+    type=click.Path(file_okay=False),
     show_default="POKEGEN_CHECKPOINT, or the one that Pokegen comes with",
     help="A directory, or models:/NAME/VERSION or models:/NAME@ALIAS in POKEGEN_REGISTRY.",
 )
@@ -88,12 +89,26 @@ def application() -> Flask:
 
     @app.before_request
     def page() -> Response | None:
-        """A file of the page, for whoever asks for one; an address with a query is the application's."""
-        path = safe_join(str(SITE), request.path.removeprefix("/") or "index.html")
-        if request.method not in ("GET", "HEAD") or request.args or not path or not Path(path).is_file():
+        """A file of the page, for whoever asks for one."""
+        name = request.path.removeprefix("/")
+        path = safe_join(str(SITE), name or "index.html")
+        if request.method not in ("GET", "HEAD") or not path or not Path(path).is_file():
+            return None
+        if not name and root_is_asked():
             return None
         return send_from_directory(SITE, Path(path).relative_to(SITE), max_age=0)
 
     address = app.extensions["settings"].http
     click.echo(f"Pokegen is ready: http://{address}/ (Ctrl-C stops it)", err=True)
     return app
+
+
+def root_is_asked() -> bool:
+    """Whether an older service's client asks at /, and not a browser for the page: as nginx.conf's $root_is_asked."""
+    if "sample" in request.args:
+        return True
+    return (
+        bool(request.args)
+        and "seed" not in request.args
+        and "text/html" not in request.headers.get("Accept", "")
+    )

@@ -1,13 +1,20 @@
 """`pokegen`: every command is known, light until it is run, and says in one line what a user can mend."""
 
+import itertools
+import os
+import re
+import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from server.cli import PIPELINE, commands
+from server.cli import COMMANDS, commands
 
 POKEGEN = Path(sys.executable).with_name("pokegen")
 
@@ -16,23 +23,92 @@ def pokegen(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([POKEGEN, *arguments], capture_output=True, text=True, check=False)
 
 
-def test_help_lists_every_command_and_loads_none_of_the_pipeline() -> None:
+def loaded(*arguments: str, **environment: str) -> tuple[str, set[str]]:
+    """What it prints, and the packages that it has loaded for that."""
     code = (
-        "import sys; sys.argv = ['pokegen', '--help']; from server import cli\n"
+        f"import sys; sys.argv = {['pokegen', *arguments]}; from server import cli\n"
         "try: cli.main()\n"
-        "except SystemExit: print([name for name in sys.modules if name.split('.')[0] in {'finetune', 'torch'}])"
+        "except SystemExit: print('loaded', *{name.split('.')[0] for name in sys.modules})"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert all(f"\n  {name} " in out for name in ["check", "env", *PIPELINE])
-    assert out.endswith("\n[]\n")
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=True
+    )
+    printed, _, packages = done.stdout.partition("loaded ")
+    return printed, set(packages.split())
 
 
-@pytest.mark.parametrize("name", PIPELINE)
-def test_every_command_has_a_help_of_its_own(name: str) -> None:
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"arguments": ["--help"]},
+        {"arguments": [], "_POKEGEN_COMPLETE": "zsh_complete", "COMP_WORDS": "pokegen ", "COMP_CWORD": "1"},
+    ],
+    ids=["help", "completion"],
+)
+def test_the_list_of_commands_loads_none_of_them(asked: dict[str, Any]) -> None:
+    printed, packages = loaded(*asked.pop("arguments"), **asked)
+    for name, (_, does) in COMMANDS.items():
+        assert name in printed
+        assert " ".join(does.split()[:5]) in " ".join(printed.split())
+    assert packages.isdisjoint({"finetune", "torch", "numpy", "tokenizers", "pydantic", "flask"})
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_help_of_its_own_with_examples_that_work(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(commands, [name, "--help"])
     assert result.exit_code == 0, result.output
     assert f"Usage: pokegen {name}" in result.output.replace("commands", "pokegen")
-    assert "default" in result.output or "required" in result.output
+    _, _, examples = result.output.partition("Examples:\n")
+    lines = [line for line in examples.replace("\\\n", "").splitlines() if not line.strip().startswith("#")]
+    assert lines
+    for line in lines:
+        for named, *arguments in named_commands(line):
+            for file in filter(re.compile(r"\.(txt|csv|jsonl)$").search, arguments):
+                Path(file).parent.mkdir(parents=True, exist_ok=True)
+                Path(file).touch()
+            command = commands.get_command(click.Context(commands), named)
+            assert command, line
+            with command.make_context(named, arguments):
+                """Every option is there, and takes what it is given."""
+
+
+def named_commands(line: str) -> list[list[str]]:
+    """The arguments of each `pokegen` in a line for the shell."""
+    words = shlex.shlex(line.replace('"$(', "( ").replace(')"', " )"), posix=True, punctuation_chars=True)
+    words.whitespace_split = True
+    return [
+        list(itertools.takewhile(lambda word: word not in ("|", "<", ">", "(", ")"), words))
+        for word in words
+        if word == "pokegen"
+    ]
+
+
+def test_the_exit_status_says_how_it_went(tmp_path: Path) -> None:
+    helped = pokegen("--help")
+    assert "Exit status:\n    0    done\n" in helped.stdout
+    assert helped.returncode == 0
+    assert pokegen("env", "--nix").returncode == 2
+    assert pokegen("export", str(tmp_path), str(tmp_path / "out")).returncode == 1
+    asked = subprocess.Popen(
+        [POKEGEN, "interactive"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert asked.stdin
+    assert asked.stdout
+    asked.stdin.write("Ash\n")
+    asked.stdin.flush()
+    asked.stdout.readline()
+    asked.send_signal(signal.SIGINT)
+    asked.communicate()
+    assert asked.returncode == 130
+
+
+def test_a_command_that_cannot_be_loaded_is_not_completed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "finetune.vocabulary", None)
+    completing = click.Context(commands, resilient_parsing=True)
+    assert commands.get_command(completing, "vocabulary") is None
 
 
 def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
