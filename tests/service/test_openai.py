@@ -1,13 +1,17 @@
 """The official `openai` client, unchanged, through the real nginx and uWSGI."""
 
 import asyncio
+import os
 import re
+import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from openai import (
     APIError,
+    APIStatusError,
     AsyncOpenAI,
     BadRequestError,
     DefaultAsyncHttpxClient,
@@ -273,3 +277,21 @@ def test_what_fails_in_the_middle_of_a_stream_is_raised(new_stack: Callable[...,
         with pytest.raises(APIError, match=r"not done within 0\.5 s"):
             for _ in stream:
                 pass
+
+
+def test_what_nginx_itself_refuses_has_the_same_shape(new_stack: Callable[..., Stack]) -> None:
+    with running(new_stack()) as stack:
+        client = client_of(stack)
+        with pytest.raises(APIStatusError, match="The body may have 65536 bytes at most") as too_large:
+            client.completions.create(model="any", prompt="a" * 65536)
+        assert (too_large.value.status_code, too_large.value.type) == (413, "invalid_request_error")
+        with ThreadPoolExecutor() as pool:
+            model = client.models.list().data[0].id
+            slow = pool.submit(client.completions.create, model=model, prompt="Ash", max_tokens=900, n=8)
+            wait_until(lambda: not at_rest(stack.http), within=10, what="the text to begin")
+            [worker] = stack.workers("uwsgi")
+            os.kill(worker, signal.SIGKILL)
+            with pytest.raises(InternalServerError, match="The text generator did not answer") as gone:
+                slow.result()
+        assert (gone.value.status_code, gone.value.type) == (502, "server_error")
+        assert gone.value.response.headers["Retry-After"] == "5"
