@@ -87,12 +87,12 @@ def assemble(settings: Settings, engine: Engine, served: models.Served, card_for
     well_formed.register(app)
     departures.register(app)
     metrics.register(app)
-    app.register_api(health.blueprint)
     app.register_api(generate.blueprint)
     app.register_api(card.blueprint)
     app.register_api(compat.blueprint)
     app.register_api(completions.blueprint)
     app.register_api(models.blueprint)
+    app.register_api(health.blueprint)
     app.register_blueprint(apidocs.blueprint)
     document.register(app)  # the last: it describes the others
     return app

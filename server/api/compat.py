@@ -19,7 +19,7 @@ from typing import Annotated, Any, Self, cast
 
 from flask import Flask, Response, current_app, request
 from flask_openapi3 import APIBlueprint, Tag
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from server.api.generate import write
 from server.api.page import HTML, JSON
@@ -42,6 +42,10 @@ def _as_at_generate(field: str, default: object) -> Any:  # noqa: ANN401 - it st
 
 class CloudRunFields(Fields):
     """gpt-2-cloud-run's, with its defaults. JSON may have numbers in quotes, as that service's own page sends them."""
+
+    model_config = ConfigDict(
+        openapi_extra={"example": {"prefix": "Ash and Pikachu were", "length": 40}}  # type: ignore[typeddict-unknown-key]
+    )
 
     prefix: str = _as_at_generate("prefix", "")
     length: int = _as_at_generate("length", 1023)
@@ -88,10 +92,15 @@ class RootQuery(CloudRunFields):
 class TextGenerateFields(Fields):
     """opengpt2's."""
 
+    model_config = ConfigDict(
+        openapi_extra={"example": {"input_text": "Ash and Pikachu were"}}  # type: ignore[typeddict-unknown-key]
+    )
+
     input_text: Annotated[
         str,
         Field(
-            description="What the text goes on from. Where it is empty, the service's own opening is taken."
+            description="What the text goes on from. Where it is empty, the service's own opening is taken.",
+            json_schema_extra={"example": "Ash and Pikachu were"},
         ),
     ] = ""
     model_name: Annotated[str, Field(description="The served model's name, or nothing.")] = ""
@@ -119,22 +128,30 @@ def _object(*members: str) -> dict[str, Any]:
     }
 
 
+_STORY = "Ash and Pikachu were on the road to Maiden's Peak."
+_TEXT = {"text": _STORY}
+_SAMPLE_TEXT = {"sample_text": _STORY}
 _WAY = {"generate": "/generate", "documentation": "/apidocs/", "openapi": "/openapi.json"}
 _ROOT = {
     "content": {
         JSON: {
-            "schema": {"oneOf": [_object("text"), _object("sample_text"), _object(*_WAY)]},
+            "schema": {"oneOf": [_object(*answer) for answer in (_TEXT, _SAMPLE_TEXT, _WAY)]},
             "examples": {
-                "gpt-2-cloud-run": {"value": {"text": "Ash and Pikachu were on their way."}},
-                "pkm-ep-generator": {"value": {"sample_text": "Ash and Pikachu were on their way."}},
+                "gpt-2-cloud-run": {"value": _TEXT},
+                "pkm-ep-generator": {"value": _SAMPLE_TEXT},
                 "nothing asked": {"value": _WAY},
             },
         },
-        JAVASCRIPT: {"schema": {"type": "string"}, "example": 'show({"sample_text": "Ash and Pikachu"});'},
+        JAVASCRIPT: {"schema": {"type": "string"}, "example": f"show({json.dumps(_SAMPLE_TEXT)});"},
         HTML: {"schema": {"type": "string", "description": "The site, from nginx."}},
     }
 }
-_CONTINUATION = {"content": {TEXT: {"schema": {"type": "string"}, "example": " were on their way."}}}
+_CONTINUATION = {
+    "content": {TEXT: {"schema": {"type": "string"}, "example": " on the road to Maiden's Peak."}}
+}
+_POSTED = {
+    status: answer for status, answer in IN_BODY.items() if status != HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+}
 
 
 @blueprint.get(
@@ -160,7 +177,7 @@ def root(query: RootQuery) -> Response | dict[str, str]:
     "/",
     operation_id="generateAsElsewhereFromBody",
     summary="As gpt-2-cloud-run",
-    responses=IN_BODY | {HTTPStatus.OK: {"content": {JSON: {"schema": _object("text")}}}},
+    responses=_POSTED | {HTTPStatus.OK: {"content": {JSON: {"schema": _object("text"), "example": _TEXT}}}},
 )
 def root_from_body(body: CloudRunFields) -> Response:
     """Write an episode as gpt-2-cloud-run did; the fields are a JSON object, whatever Content-Type says."""

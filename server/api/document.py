@@ -10,8 +10,10 @@ from typing import Any, cast
 
 from flask import current_app
 from flask_openapi3 import APIBlueprint, OpenAPI
+from pydantic import BaseModel
 
 from server.api import page
+from server.api.openai import errors as openai
 from server.api.problems import PROBLEM, FieldError, ProblemDocument
 
 blueprint = APIBlueprint("document", __name__)
@@ -113,10 +115,10 @@ def register(app: OpenAPI) -> None:
     components = document["components"]
     components["headers"] = _HEADERS
     components["responses"] = {}
-    for name in ("ValidationErrorModel", "UnprocessableEntity"):
-        components["schemas"].pop(name, None)
+    del components["schemas"]["ValidationErrorModel"]  # nothing refers to it
+    del components["securitySchemes"]  # null, which it may not be
     for path, method, operation in _operations(document):
-        components["responses"] |= _complete(operation, has_page=(path, method) == (page.PATH, "get"))
+        components["responses"] |= _complete(path, method, operation)
 
 
 def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -125,33 +127,52 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, 
             yield path, method, operation
 
 
-def _complete(operation: dict[str, Any], has_page: bool) -> dict[str, Any]:
+def _complete(path: str, method: str, operation: dict[str, Any]) -> dict[str, Any]:
     """Say the rest of the operation; gives the problems that it refers to, by their names."""
     operation["description"] = operation["description"].replace("<br/>", "\n")
-    answers, problems = operation["responses"], {}
+    answers = operation["responses"]
     if "ValidationErrorModel" in str(answers["422"]):  # what the library says where nothing is declared
         del answers["422"]
+    has_page = (path, method) == (page.PATH, "get")
     if has_page:
         answers["200"]["content"][page.HTML] = {"schema": {"type": "string"}}
+    problems = _complete_own(answers, has_page) | _add_front_door(answers, path.startswith(openai.PREFIX))
+    operation["responses"] = dict(sorted(answers.items()))
+    return problems
+
+
+def _complete_own(answers: dict[str, Any], has_page: bool) -> dict[str, Any]:
+    """What the modules declare: for problems the media type, the headers and an example, in one place for all."""
+    problems = {}
     for status, answer in answers.items():
-        if answer.get("content") == _declared()["content"]:
+        if answer.get("content") == _as_json(ProblemDocument):
             name = f"Problem{status}OrPage" if has_page else f"Problem{status}"
             problems[name] = _problem(HTTPStatus(int(status)), has_page)
             answers[status] = {"$ref": f"#/components/responses/{name}"}
         else:
             answer["headers"] = _refer("X-Request-ID")
-    for front in _FRONT_DOOR:
-        name = f"Problem{front.value}"
-        problems[name] = _problem(front)
-        answers.setdefault(str(front.value), {"$ref": f"#/components/responses/{name}"})
-    operation["responses"] = dict(sorted(answers.items()))
     return problems
 
 
-def _declared() -> dict[str, Any]:
-    """What the library makes of `ProblemDocument` in a module's responses."""
-    schema = {"$ref": f"#/components/schemas/{ProblemDocument.__name__}"}
-    return {"content": {page.JSON: {"schema": schema}}}
+def _add_front_door(answers: dict[str, Any], is_openai: bool) -> dict[str, Any]:
+    """What nginx answers by itself. Below /v1 it is in the shape of that API, if nginx has seen the address by then."""
+    problems = {}
+    for front in _FRONT_DOOR:
+        name = f"Problem{front.value}"
+        problems[name] = _problem(front)
+        if not is_openai:
+            answers.setdefault(str(front.value), {"$ref": f"#/components/responses/{name}"})
+        elif front >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            answers[str(front.value)] = problems[name] | {"content": _as_json(openai.ErrorAnswer)}
+        else:
+            answer = answers.setdefault(str(front.value), dict(problems[name]))
+            answer["content"] = problems[name]["content"] | _as_json(openai.ErrorAnswer)
+    return problems
+
+
+def _as_json(model: type[BaseModel]) -> dict[str, Any]:
+    """What the library makes of a model in a module's responses."""
+    return {page.JSON: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
 
 
 def _problem(status: HTTPStatus, has_page: bool = False) -> dict[str, Any]:
@@ -167,7 +188,7 @@ def _problem(status: HTTPStatus, has_page: bool = False) -> dict[str, Any]:
         request_id="7c1d5f0e9b0a4c3d8e6f2a1b0c9d8e7f",
     )
     content: dict[str, Any] = {
-        PROBLEM: {"schema": _declared()["content"][page.JSON]["schema"], "example": example.model_dump()}
+        PROBLEM: {"schema": _as_json(ProblemDocument)[page.JSON]["schema"], "example": example.model_dump()}
     }
     if has_page:
         content[page.HTML] = {"schema": {"type": "string"}}

@@ -1,6 +1,7 @@
 """Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html, section 9.2.5."""
 
 from collections.abc import Generator
+from typing import Any
 
 from flask import Response, current_app, stream_with_context
 
@@ -39,3 +40,25 @@ def event_stream(events: Generator[str]) -> Response:
         # For nginx: pass on at once what comes, and do not collect it.
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
+
+
+def documented(*events: tuple[str, dict[str, Any]], example: str) -> dict[str, Any]:
+    """What the OpenAPI document says of an answer: the events' names, each with the schema of its `data`.
+
+    OpenAPI 3.1 has no words for a stream, so the schema is of each event, as 3.2's `itemSchema` will be.
+    """
+    schemas = [
+        {
+            "type": "object",
+            "properties": {"event": {"const": name}, "data": data},
+            "required": ["event", "data"],
+        }
+        for name, data in events
+    ]
+    schema = {"title": "Event", "description": "Each event, as EventSource tells it.", "anyOf": schemas}
+    return {EVENT_STREAM: {"schema": schema, "example": example}}
+
+
+def json_text(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a text that is JSON of this schema."""
+    return {"type": "string", "contentMediaType": "application/json", "contentSchema": schema}

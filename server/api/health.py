@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from flask import current_app
 from flask_openapi3 import APIBlueprint, Tag
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from server.api.problems import ProblemDocument, ProblemError
 
@@ -13,6 +13,8 @@ blueprint = APIBlueprint("health", __name__, abp_tags=[Tag(name="Health")])
 
 class Status(BaseModel):
     """The answer when all is well."""
+
+    model_config = ConfigDict(openapi_extra={"example": {"status": "ready"}})  # type: ignore[typeddict-unknown-key]
 
     status: str
 

@@ -1,11 +1,36 @@
 """What a reader may ask of /generate, and what the answer looks like."""
 
+import json
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
+from server.api.event_stream import HEARTBEAT, documented, event, json_text
 from server.api.problems import from_validation_error
 from server.engine import MAX_SEED, MAX_TEMPERATURE, FinishReason
+
+# One request and its answer, for the OpenAPI document.
+_ASKED = {"prefix": "Ash and Pikachu were", "length": 40, "seed": 7}
+_TEXT = (
+    "Ash and Pikachu were on the road to Maiden's Peak when a solemnown runs behind them and begins to slide down the"
+    " whole way."
+)
+_ANSWER = {
+    "text": _TEXT,
+    "samples": [{"text": _TEXT, "finish_reason": "length", "tokens": 40}],
+    "prefix": "Ash and Pikachu were",
+    "seed": 7,
+    "usage": {"prompt_tokens": 5, "completion_tokens": 40, "total_tokens": 45},
+    "model": "run1",
+    "timing": {"queue_s": 0.001, "first_token_s": 0.0054, "total_s": 0.034, "tokens_per_s": 1211.6},
+}
+_EVENTS = (
+    event('{"ahead": 3, "seconds": 0.4}', "waiting")
+    + event('{"text": "Ash and Pikachu were on the road"}')
+    + event('{"text": " to Maiden\'s Peak when a solemnown runs behind them"}')
+    + HEARTBEAT
+    + event(json.dumps(_ANSWER), "done")
+)
 
 
 class Fields(BaseModel):
@@ -30,12 +55,18 @@ class GenerateQuery(Fields):
     prefix: Annotated[
         str,
         Field(
-            description="The beginning of the episode. Where it is empty, the service's own opening is taken."
+            description="The beginning of the episode. Where it is empty, the service's own opening is taken.",
+            json_schema_extra={"example": "Ash and Pikachu were"},
         ),
     ] = ""
     length: Annotated[
         int | None,
-        Field(ge=1, le=65536, description="The most new tokens; what does not fit into n_ctx is left away."),
+        Field(
+            ge=1,
+            le=65536,
+            description="The most new tokens; what does not fit into n_ctx is left away.",
+            json_schema_extra={"example": 40},
+        ),
     ] = None
     temperature: Annotated[
         float | None,
@@ -55,7 +86,12 @@ class GenerateQuery(Fields):
     nsamples: Annotated[int, Field(ge=1, description="How many different episodes.")] = 1
     seed: Annotated[
         int | None,
-        Field(ge=0, le=MAX_SEED, description="The same seed and fields give the same text; random if unset."),
+        Field(
+            ge=0,
+            le=MAX_SEED,
+            description="The same seed and fields give the same text; random if unset.",
+            json_schema_extra={"example": 7},
+        ),
     ] = None
     truncate: Annotated[
         str | None,
@@ -75,7 +111,7 @@ class GenerateQuery(Fields):
 class GenerateBody(GenerateQuery):
     """The same fields as a JSON object: here a number is a number and not its digits in quotes."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, openapi_extra={"example": _ASKED})  # type: ignore[typeddict-unknown-key]
 
 
 class SampleRecord(BaseModel):
@@ -108,18 +144,6 @@ class TimingRecord(BaseModel):
     ]
 
 
-class GenerateAnswer(BaseModel):
-    """The answer: `text` is the first sample's."""
-
-    text: str
-    samples: list[SampleRecord]
-    prefix: str
-    seed: int
-    usage: Usage
-    model: str
-    timing: TimingRecord
-
-
 class PieceRecord(BaseModel):
     """Some new text of a sample."""
 
@@ -132,3 +156,28 @@ class WaitingRecord(BaseModel):
 
     ahead: int
     seconds: float
+
+
+class GenerateAnswer(BaseModel):
+    """The answer: `text` is the first sample's. Streamed, it is the data of the last event."""
+
+    model_config = ConfigDict(
+        openapi_extra={  # type: ignore[typeddict-unknown-key]
+            "example": _ANSWER,
+            "content": documented(
+                ("message", json_text(PieceRecord.model_json_schema())),
+                ("waiting", json_text(WaitingRecord.model_json_schema())),
+                ("done", json_text({"$ref": "#/components/schemas/GenerateAnswer"})),
+                ("error", json_text({"$ref": "#/components/schemas/ProblemDocument"})),
+                example=_EVENTS,
+            ),
+        }
+    )
+
+    text: str
+    samples: list[SampleRecord]
+    prefix: str
+    seed: int
+    usage: Usage
+    model: str
+    timing: TimingRecord

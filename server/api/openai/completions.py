@@ -16,14 +16,14 @@ from server.api.departures import cancel_if_reader_leaves
 from server.api.event_stream import HEARTBEAT, IDLE_SECONDS, PAUSE_SECONDS, event, event_stream
 from server.api.openai.choices import GrowingChoice, Prompt
 from server.api.openai.errors import ErrorAnswer
-from server.api.openai.models import require_served
+from server.api.openai.models import TAG, require_served
 from server.api.openai.schemas import Choice, Completion, CompletionRequest
 from server.api.problems import FieldError, ProblemError, field_problem
 from server.api.schemas import Usage
 from server.engine import MAX_SEED, Engine, Generation, PromptTooLongError, SamplingParams
 from server.settings import Settings
 
-blueprint = APIBlueprint("openai_completions", __name__)
+blueprint = APIBlueprint("openai_completions", __name__, abp_tags=[TAG])
 
 RESPONSES: dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None] = {
     HTTPStatus.OK: Completion,
@@ -37,7 +37,12 @@ RESPONSES: dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]
 }
 
 
-@blueprint.post("/v1/completions", summary="Continue prompts, as OpenAI's API", responses=RESPONSES)
+@blueprint.post(
+    "/v1/completions",
+    operation_id="complete",
+    summary="Continue prompts, as OpenAI's API",
+    responses=RESPONSES,
+)
 def complete(body: CompletionRequest) -> Response:
     """Go on from each prompt, n times. With `stream`, the chunks are `data:` lines, and the last is `data: [DONE]`."""
     engine: Engine = current_app.extensions["engine"]

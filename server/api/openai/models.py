@@ -3,18 +3,20 @@
 import hashlib
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from flask import current_app
-from flask_openapi3 import APIBlueprint
-from pydantic import BaseModel
+from flask_openapi3 import APIBlueprint, Tag
+from pydantic import BaseModel, Field
 
 from server.api.openai.errors import ErrorAnswer
 from server.api.problems import FieldError, ProblemError, shortened
 from server.engine import EngineName, Isa, supported_isas
 from server.weights import Checkpoint
 
-blueprint = APIBlueprint("openai_models", __name__)
+TAG = Tag(name="As OpenAI's API")
+
+blueprint = APIBlueprint("openai_models", __name__, abp_tags=[TAG])
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,15 @@ class ModelList(BaseModel):
 class ModelPath(BaseModel):
     """Which model."""
 
-    model: str
+    model: Annotated[str, Field(json_schema_extra={"example": "run1"})]
 
 
-@blueprint.get("/v1/models", summary="What models are there?", responses={HTTPStatus.OK: ModelList})
+@blueprint.get(
+    "/v1/models",
+    operation_id="listModels",
+    summary="What models are there?",
+    responses={HTTPStatus.OK: ModelList, HTTPStatus.BAD_REQUEST: ErrorAnswer},
+)
 def list_models() -> dict[str, Any]:
     """The one that is served, as a list."""
     return ModelList(data=[_model(current_app.extensions["served"])]).model_dump()
@@ -76,8 +83,9 @@ def list_models() -> dict[str, Any]:
 
 @blueprint.get(
     "/v1/models/<path:model>",
+    operation_id="retrieveModel",
     summary="Is there such a model?",
-    responses={HTTPStatus.OK: Model, HTTPStatus.NOT_FOUND: ErrorAnswer},
+    responses={HTTPStatus.OK: Model, HTTPStatus.BAD_REQUEST: ErrorAnswer, HTTPStatus.NOT_FOUND: ErrorAnswer},
 )
 def retrieve_model(path: ModelPath) -> dict[str, Any]:
     """The one that is served, if it has this name."""

@@ -1,5 +1,6 @@
 """What POST /v1/completions takes and answers: OpenAI's names, ranges and defaults."""
 
+import json
 from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
@@ -14,6 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from server.api.event_stream import documented, event, json_text
 from server.api.problems import field_problem
 from server.api.schemas import Fields, Usage
 from server.engine import MAX_LOGPROBS
@@ -57,6 +59,26 @@ def _allow_null(schema: dict[str, Any]) -> None:
             schema["properties"][name] = {"anyOf": [parameter, {"type": "null"}]}
 
 
+# One request and its answer, for the OpenAPI document.
+_ASKED = {"model": "run1", "prompt": "Ash and Pikachu were", "max_tokens": 10, "seed": 7}
+_ANSWER = {
+    "id": "cmpl-eecc8dc02ad048369781cba75502ccd7",
+    "object": "text_completion",
+    "created": 1795262902,
+    "model": "run1",
+    "system_fingerprint": "fp_380656c225",
+    "choices": [
+        {
+            "text": " on the road to Solaceon Town when a hungry",
+            "index": 0,
+            "logprobs": None,
+            "finish_reason": "length",
+        }
+    ],
+    "usage": {"prompt_tokens": 5, "completion_tokens": 10, "total_tokens": 15},
+}
+
+
 class StreamOptions(BaseModel):
     """How to stream."""
 
@@ -71,7 +93,11 @@ class StreamOptions(BaseModel):
 class CompletionRequest(Fields):
     """OpenAI's parameters, and top_k."""
 
-    model_config = ConfigDict(strict=True, json_schema_extra=_allow_null)
+    model_config = ConfigDict(
+        strict=True,
+        json_schema_extra=_allow_null,
+        openapi_extra={"example": _ASKED},  # type: ignore[typeddict-unknown-key]
+    )
 
     model: Annotated[str, Field(description="The model's name, which GET /v1/models tells.")]
     prompt: Annotated[
@@ -197,6 +223,18 @@ class Choice(BaseModel):
 
 class Completion(BaseModel):
     """The answer, or a part of it in a stream. The choices of the first prompt come first."""
+
+    model_config = ConfigDict(
+        openapi_extra={  # type: ignore[typeddict-unknown-key]
+            "example": _ANSWER,
+            "content": documented(
+                ("message", json_text({"$ref": "#/components/schemas/Completion"})),
+                ("message", {"const": "[DONE]"}),
+                ("error", json_text({"$ref": "#/components/schemas/ErrorAnswer"})),
+                example=event(json.dumps(_ANSWER)) + event("[DONE]"),
+            ),
+        }
+    )
 
     id: str
     object: Literal["text_completion"] = "text_completion"
