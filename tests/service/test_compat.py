@@ -1,10 +1,13 @@
 """At `/` live the site and the older services' clients; and cross-origin requests: through real nginx and uWSGI."""
 
+import os
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.service.stack import Stack, running
+from tests.service.stack import ROOT, Stack, running
 from tests.service.test_nginx import assert_problem
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -98,6 +101,43 @@ def test_answers_and_errors_may_be_read_by_the_listed_site_alone(stack: Stack, p
         answer = stack.get(path, headers=other)
         assert ALLOWED not in answer.headers
         assert "Origin" in answer.headers["Vary"]
+
+
+def test_what_nginx_refuses_by_itself_may_be_read_too(stack: Stack) -> None:
+    json = {"Content-Type": "application/json"}
+    for origin, allowed in ((FAN, FAN["Origin"]), ({"Origin": "https://fan-example"}, None), ({}, None)):
+        for answer in (
+            stack.post("/generate", b" " * 70_000, headers=json | origin),
+            stack.get("/none", headers=origin),
+        ):
+            assert answer.headers.get(ALLOWED) == allowed
+            assert ("Retry-After" in answer.headers.get("Access-Control-Expose-Headers", "")) == bool(allowed)
+        assert ALLOWED not in stack.get("/", headers=origin).headers  # the site is nobody else's
+
+
+def test_open_to_all_is_open_to_every_script(new_stack: Callable[..., Stack]) -> None:
+    with running(new_stack(POKEGEN_CORS_ORIGINS="*")) as stack:
+        script = stack.get("/?callback=show&sample=Ash&_=1700000000000", headers={"Accept": "*/*"})
+        assert script.headers["Content-Type"] == "text/javascript; charset=utf-8"
+        assert script.text.startswith('show({"sample_text": "Ash')
+        assert stack.get("/healthz", headers=FAN).headers[ALLOWED] == "*"
+        assert stack.get("/none", headers=FAN).headers[ALLOWED] == FAN["Origin"]
+
+
+@pytest.mark.parametrize("origins", [" ", '"; return 200 "', "https://fan.example $host", "(.*)"])
+def test_nginx_by_itself_takes_origins_only(tmp_path: Path, origins: str) -> None:
+    bare = {"NGINX_LISTEN": "8080", "NGINX_UPSTREAM": "server:3031", "NGINX_RUN": str(tmp_path)}
+    ended = subprocess.run(
+        [ROOT / "nginx/start"],
+        env={"PATH": os.environ["PATH"], **bare, "POKEGEN_CORS_ORIGINS": origins},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert "POKEGEN_CORS_ORIGINS" in line
 
 
 # --- What else is behind nginx -----------------------------------------------------------------------------------
