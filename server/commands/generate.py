@@ -1,56 +1,19 @@
 """`pokegen generate`: texts to the terminal, to a pipe or to a file, as gpt-2-simple and OpenAI's script write them."""
 
-import contextlib
 import itertools
-import json
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import click
 from click.core import ParameterSource
 from tqdm import tqdm
 
-from server.api.sentences import until_last_sentence_end
-from server.commands.console import Interrupted, Text, examples, standard_output, visible
+from server.commands.console import Interrupted, Text, examples
 from server.commands.options import Model, with_batch_size, with_model, with_sampling
 from server.commands.samples import AHEAD, Wish, in_order
-from server.engine import Engine, Generation, SamplingParams
-
-
-class Form(NamedTuple):
-    """What a text looks like where it is written."""
-
-    include_prefix: bool
-    whole_sentences: bool
-    as_json: bool
-    sample_delim: str
-
-    def text(self, prefix: str, generation: Generation) -> str:
-        """The text as the service would give it."""
-        (sample,) = generation.result()
-        text = sample.text
-        if self.whole_sentences and sample.finish_reason == "length":
-            text = until_last_sentence_end(text)
-        return prefix + text if self.include_prefix else text
-
-    def record(self, wish: Wish, generation: Generation) -> str:
-        """All that is written of a sample, its delimiter behind it."""
-        prefix = str(wish.prompt)
-        text = self.text(prefix, generation)
-        if not self.as_json:
-            return f"{text}\n{self.sample_delim}"
-        (sample,) = generation.result()
-        fields = {
-            "text": text,
-            "prefix": prefix,
-            "seed": generation.params.seed,
-            "sample": wish.number,
-            "finish_reason": sample.finish_reason,
-            "tokens": len(sample.tokens),
-        }
-        return json.dumps(fields, ensure_ascii=False) + "\n"
+from server.commands.writer import Form, Writer, opened
+from server.engine import Engine, SamplingParams
 
 
 @click.command(
@@ -165,57 +128,54 @@ def command(
     """
     if prefix and prefix_file:
         raise click.UsageError("--prefix and --prefixes: give one of them")
-    if overwrite and append:
-        raise click.UsageError("--overwrite and --append: give one of them")
-    if (overwrite or append) and not destination_path:
-        raise click.UsageError("--overwrite and --append concern a file: give --destination-path")
-    if destination_path and destination_path.exists() and not (overwrite or append):
-        raise click.BadParameter(
-            f"{destination_path} exists: give --overwrite, or --append to write behind it",
-            param_hint="--destination-path",
-        )
+    require_free(destination_path, overwrite, append)
     prefixes = read_prefixes(prefix_file, prefix_delim) if prefix_file else [prefix]
     if not nsamples and len(prefixes) > 1:
         raise click.BadParameter("0 is without end: give one prefix, or a number", param_hint="--nsamples")
-
+    numbers = range(nsamples) if nsamples else itertools.count()
+    wishes = (Wish(each, number) for each in prefixes for number in numbers)
     total = max(0, nsamples * len(prefixes) - skip) if nsamples else None
-    if sample_delim and not sample_delim.endswith("\n"):
-        sample_delim += "\n"
+    if total:
+        batch_size = min(batch_size, total)
     if nsamples * len(prefixes) == 1:
-        sample_delim = ""
+        sample_delim = ""  # as gpt-2-simple has it
+    elif sample_delim and not sample_delim.endswith("\n"):
+        sample_delim += "\n"
     form = Form(include_prefix, whole_sentences, as_json, sample_delim)
     params = SamplingParams(length=length, **sampling)
 
-    numbers = range(nsamples) if nsamples else itertools.count()
-    wishes = (Wish(each, number) for each in prefixes for number in numbers)
-    if total:
-        batch_size = min(batch_size, total)
-    written = 0
-    try:
-        with model.running(batch_size, max_waiting=AHEAD * batch_size) as engine:
-            require_room(engine, prefixes, "--prefixes" if prefix_file else "--prefix")
-            if not as_json and context.get_parameter_source("seed") is ParameterSource.DEFAULT:
-                click.echo(f"--seed {params.seed} gives the same again", err=True)
-            samples = in_order(engine, itertools.islice(wishes, skip, None), params, batch_size)
-            with closing(samples), opened(destination_path, append) as out:
-                if out.isatty() and not as_json and not whole_sentences:
-                    for wish, generation in samples:
-                        stream(wish, generation, form, out)
-                        written += 1
-                    return
-                with tqdm(total=total, unit="text", disable=True if out.isatty() else None) as bar:
-                    for wish, generation in samples:
-                        out.write(form.record(wish, generation))
-                        out.flush()
-                        written += 1
-                        bar.update()
-    except KeyboardInterrupt:
-        if not destination_path:
-            raise
-        raise Interrupted(
-            f"interrupted: {written} whole texts were written; the same command goes on with"
-            f" --seed {params.seed} --skip {skip + written} --append"
-        ) from None
+    with model.running(batch_size, max_waiting=AHEAD * batch_size) as engine:
+        require_room(engine, prefixes, "--prefixes" if prefix_file else "--prefix")
+        if not as_json and context.get_parameter_source("seed") is ParameterSource.DEFAULT:
+            click.echo(f"--seed {params.seed} gives the same again", err=True)
+        samples = in_order(engine, itertools.islice(wishes, skip, None), params, batch_size)
+        with closing(samples), opened(destination_path, append) as out:
+            writer = Writer(out, form)
+            try:
+                for wish, generation in tqdm(
+                    samples, total=total, unit="text", disable=True if writer.to_terminal else None
+                ):
+                    writer.write(wish, generation)
+            except KeyboardInterrupt:
+                if not destination_path:
+                    raise
+                raise Interrupted(
+                    f"interrupted: {writer.written} whole texts were written; the same command goes on with"
+                    f" --seed {params.seed} --skip {skip + writer.written} --append"
+                ) from None
+
+
+def require_free(destination: Path | None, overwrite: bool, append: bool) -> None:
+    """Raise UsageError where the file is there and was not meant to be, or was not said to be replaced."""
+    if overwrite and append:
+        raise click.UsageError("--overwrite and --append: give one of them")
+    if (overwrite or append) and not destination:
+        raise click.UsageError("--overwrite and --append concern a file: give --destination-path")
+    if destination and destination.exists() and not (overwrite or append):
+        raise click.BadParameter(
+            f"{destination} exists: give --overwrite, or --append to write behind it",
+            param_hint="--destination-path",
+        )
 
 
 def read_prefixes(file: IO[str], delimiter: str) -> list[str]:
@@ -247,26 +207,3 @@ def require_room(engine: Engine, prefixes: list[str], option: str) -> None:
                 f" (n_ctx {engine.hparams.n_ctx}, one of them for the text): shorten it",
                 param_hint=option,
             )
-
-
-@contextlib.contextmanager
-def opened(destination: Path | None, append: bool) -> Iterator[IO[str]]:
-    """Where the texts go, in UTF-8."""
-    if destination is None:
-        with standard_output() as out:
-            yield out
-        return
-    with destination.open("a" if append else "w", encoding="utf-8") as file:
-        yield file
-
-
-def stream(wish: Wish, generation: Generation, form: Form, out: IO[str]) -> None:
-    """Write a text to a terminal while it grows."""
-    if form.include_prefix:
-        out.write(visible(str(wish.prompt)))
-    for piece in generation.stream():
-        if piece:
-            out.write(visible(piece.text))
-            out.flush()
-    out.write(f"\n{form.sample_delim}")
-    out.flush()
