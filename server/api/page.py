@@ -72,7 +72,7 @@ def episode(prefix: str, texts: list[str], seed: int) -> Response:
     opening = opening if len(opening) <= 80 else f"{opening[:79]}…"
     body = f"    <h1>{html.escape(opening)}</h1>\n"
     for text in texts:
-        body += f"    <article>\n{_paragraphs(text)}    </article>\n"
+        body += f"    <article>{_paragraphs(text)}</article>\n"
     body += f"    <p>{_link(same, 'The same again')}: this address brings it back. {_link(others, 'Another one')}</p>\n"
     return _respond(skeleton(opening, body + _BACK, "episode"))
 
@@ -80,7 +80,7 @@ def episode(prefix: str, texts: list[str], seed: int) -> Response:
 def problem(status: HTTPStatus, detail: str, request_id: str, headers: dict[str, str]) -> Response:
     """What went wrong and what to do about it; where Retry-After is among `headers`, the page tries again by itself."""
     title = "That did not work"
-    body = f"    <h1>{title}</h1>\n{_paragraphs(detail)}"
+    body = f"    <h1>{title}</h1>\n    {_paragraphs(detail)}\n"
     if seconds := headers.get("Retry-After"):
         headers = headers | {"Refresh": seconds}
         body += f"    <p>This page tries again by itself in {seconds} seconds.</p>\n"
@@ -89,7 +89,8 @@ def problem(status: HTTPStatus, detail: str, request_id: str, headers: dict[str,
 
 
 def _paragraphs(text: str) -> str:
-    return "".join(f"    <p>{html.escape(line)}</p>\n" for line in text.splitlines() if line.strip())
+    """All in one line, for the style sheet lets an article keep its line breaks."""
+    return "".join(f"<p>{html.escape(line)}</p>" for line in text.splitlines() if line.strip())
 
 
 def _link(fields: dict[str, str], words: str) -> str:
