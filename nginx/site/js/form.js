@@ -40,7 +40,8 @@ export function watchForm(onWrite, onChange) {
     form.requestSubmit();
   });
   for (const example of document.querySelectorAll("[data-example]")) {
-    example.addEventListener("click", () => {
+    example.addEventListener("click", (event) => {
+      event.preventDefault();
       setForm({ prefix: example.textContent });
       onChange();
       form.requestSubmit();

@@ -116,12 +116,12 @@ export class Manuscript {
 
   #append(part, tag) {
     if (!part) return;
-    if (part[0] === "\n") return this.#article.append(document.createElement("p"));
     const paragraph = this.#article.lastElementChild;
-    let parent = paragraph;
-    if (tag) {
-      parent = paragraph.querySelector(tag) ?? paragraph.appendChild(document.createElement(tag));
+    if (part[0] === "\n") {
+      if (paragraph.firstChild) this.#article.append(document.createElement("p"));
+      return;
     }
+    const parent = tag ? (paragraph.querySelector(tag) ?? paragraph.appendChild(document.createElement(tag))) : paragraph;
     if (parent.lastChild?.nodeType === Node.TEXT_NODE) parent.lastChild.appendData(part);
     else parent.append(part);
   }
