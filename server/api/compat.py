@@ -8,8 +8,8 @@
 
 Their clients get what they got, but for this: fields that a service did not have are refused by name, those of
 /generate that it lacked among them (seed, nsamples, whole_sentences, stream: ask /generate for these); an empty prefix
-gets POKEGEN_OPENING; a length that n_ctx has no room for is lowered, and a text may end before it; and errors are this
-service's problem documents.
+gets POKEGEN_OPENING; a prefix is taken whole or refused, where gpt-2-cloud-run cut it at 500 characters; a length that
+n_ctx has no room for is lowered, and a text may end before it; and errors are this service's problem documents.
 """
 
 import json
