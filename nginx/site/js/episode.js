@@ -8,7 +8,7 @@ const BUSY = 503;
 
 /**
  * Asks `address` for the episode of `fields` and yields what happens, each with a `state`:
- *   sending · waiting {ahead, seconds} · writing {text} · done {record}
+ *   sending · waiting, next {ahead, seconds}: in line · writing {text} · done {record}
  *   busy, starting, unreachable {seconds}: counted down, then asked again · offline: asked again when back
  *   broken: it ended in the middle · refused, failed {problem}
  * The last is done, broken, refused or failed. Rejects with an AbortError once `signal` aborts.
@@ -49,7 +49,7 @@ async function* read(body, signal) {
   let begun = false;
   try {
     for await (const { event, data } of events(body)) {
-      if (event === "waiting") yield { state: "waiting", ...data };
+      if (event === "waiting") yield { state: data.ahead ? "waiting" : "next", ...data };
       if (event === "message") yield { state: "writing", text: data.text };
       if (event === "done") return yield { state: "done", record: data };
       if (event === "error" && !begun) return yield* explain(data.status, data);

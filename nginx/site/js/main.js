@@ -73,7 +73,7 @@ async function write() {
       } else if (state === "done") {
         await finish(fields, record, signal);
       } else {
-        if (state === "sending" || state === "waiting") began = performance.now();
+        if (state !== "broken") began = performance.now();
         if (state === "broken") await manuscript.finish();
         if (problem) manuscript.halt();
         const atField = state === "refused" && showErrors(problem.errors ?? []);
