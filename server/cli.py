@@ -124,7 +124,11 @@ class Commands(click.Group):
 
 @click.group(
     cls=Commands,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        # gpt-2-simple's and OpenAI's commands spell their options with underscores: --top_k is --top-k.
+        "token_normalize_func": lambda token: token.replace("_", "-"),
+    },
     epilog="""\b
 Each has a --help with examples. A first look, and completion for the shell (bash, zsh, fish):
   pokegen generate --prefix "Ash and Pikachu were"

@@ -186,6 +186,17 @@ def test_the_engine_is_chosen_as_for_the_service() -> None:
     assert same[0] == same[1]
 
 
+def test_options_may_be_spelt_with_underscores_as_in_the_older_tools(tiny_checkpoint: Checkpoint) -> None:
+    directory = tiny_checkpoint.directory
+    spelt = [
+        f"--checkpoint_dir={directory.parent}",
+        f"--run_name={directory.name}",
+        "--top_k=3",
+        "--batch_size=2",
+    ]
+    assert texts("--length=10", "--seed=1", *spelt) == texts("--length=10", "--seed=1", "--top-k=3")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

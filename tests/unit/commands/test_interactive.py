@@ -126,6 +126,7 @@ def test_a_paste_of_several_lines_is_one_prompt(
     again = start(*SHORT)
     again.type(UP + ENTER)
     assert answers(again.wait_for(END)) == written(story, *SHORT), "and one in the history"
+    again.wait_for(ASKS)
     again.type(CTRL_D)
     again.end()
 
@@ -136,6 +137,7 @@ def test_a_history_that_cannot_be_kept_is_said_and_no_obstacle(home: dict[str, s
     assert "what you type will not be kept" in terminal.wait_for(ASKS)
     terminal.type("Ash" + ENTER)
     terminal.wait_for(END)
+    terminal.wait_for(ASKS)
     terminal.type(CTRL_D)
     assert terminal.end()[0] == 0
 

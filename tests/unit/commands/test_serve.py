@@ -11,7 +11,7 @@ import requests
 
 from server.weights import Checkpoint
 from tests.service.stack import descendants, free_ports
-from tests.terminal import POKEGEN, bare_environment, pokegen
+from tests.terminal import POKEGEN, Terminal, bare_environment, pokegen
 
 SITE = Path(__file__).parents[3] / "nginx/site"
 
@@ -86,6 +86,14 @@ def test_at_the_root_a_permalink_is_the_page_and_an_older_client_is_answered(
     assert served.get("/?prefix=Ash&length=5").json()["text"].startswith("Ash")
     assert "sample_text" in served.get("/?sample=Ash", accept="text/html").json()
     assert served.stop(signal.SIGINT) == 0
+
+
+def test_ctrl_c_ends_it_in_silence(tiny_checkpoint: Checkpoint) -> None:
+    (port,) = free_ports(1)
+    terminal = Terminal("serve", f"--port={port}", f"--checkpoint={tiny_checkpoint.directory}")
+    terminal.wait_for("(Ctrl-C stops it)\n")
+    terminal.type("\x03")
+    assert terminal.end() == (0, "^C")
 
 
 def test_a_port_that_is_taken_is_said_at_once(tiny_checkpoint: Checkpoint) -> None:
