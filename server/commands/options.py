@@ -5,26 +5,28 @@ import functools
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
 from server.commands.console import Text
-from server.engine import (
-    ISAS,
-    MAX_SEED,
-    MAX_TEMPERATURE,
-    Engine,
-    EngineName,
-    Isa,
-    create_engine,
-)
+from server.engine import ISAS, MAX_SEED, MAX_TEMPERATURE, Engine, EngineName, Isa, create_engine
 from server.weights import find_checkpoint, open_checkpoint
 
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 Command = Callable[..., None]
+
+
+def _engine(
+    _context: click.Context, _parameter: click.Parameter, name: EngineName | None
+) -> EngineName | None:
+    if name == "gpt2-simple" and not find_spec("gpt_2_simple"):
+        raise click.BadParameter("gpt-2-simple is not installed: run scripts/install-python test")
+    return name
+
 
 _MODEL = (
     click.option(
@@ -47,6 +49,7 @@ _MODEL = (
         "--engine",
         "engine_name",
         type=click.Choice(get_args(EngineName)),
+        callback=_engine,
         show_default="POKEGEN_ENGINE, or int8",
         help="What computes.",
     ),

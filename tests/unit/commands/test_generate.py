@@ -223,6 +223,13 @@ def test_wrong_arguments_are_explained(arguments: list[str], message: str) -> No
     assert not done.stdout
 
 
+def test_an_engine_whose_packages_are_missing_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.commands.options.find_spec", lambda _: None)
+    done = generate("--engine=gpt2-simple")
+    assert done.exit_code == 2
+    assert "gpt-2-simple is not installed: run scripts/install-python test" in done.stderr
+
+
 @pytest.mark.parametrize(("typed", "message"), [(b"\n \n", "has no prefix"), (b"\xff", "is not UTF-8")])
 def test_prefixes_must_be_there_and_text(typed: bytes, message: str) -> None:
     done = generate("--prefixes=-", typed=typed)
