@@ -23,11 +23,13 @@ class Departures:
         self._lock = threading.Lock()
         self._watched: dict[int, list[Generation]] = {}
         self._epoll = select.epoll()
-        threading.Thread(target=self._run, name="departures", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="departures", daemon=True)
 
     def watch(self, connection: int, generation: Generation) -> None:
         """Cancel the generation if the other side of the connection, a file descriptor, closes it."""
         with self._lock:
+            if not self._thread.is_alive():
+                self._thread.start()
             if connection in self._watched:
                 self._watched[connection].append(generation)
                 self._epoll.modify(connection, _GONE | select.EPOLLONESHOT)  # it may have spoken already
