@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
@@ -13,6 +13,7 @@ from server.api.problems import MAX_ERRORS
 from server.api.schemas import GenerateQuery
 from server.api.well_formed import MAX_DEPTH
 from server.weights import Checkpoint
+from tests.events import read_events
 
 
 def problem(response: TestResponse, status: int) -> dict[str, Any]:
@@ -347,13 +348,17 @@ JSON = st.recursive(
 
 
 def is_answer_or_problem(response: TestResponse) -> None:
-    if response.status_code == 200:
+    if response.mimetype == "text/event-stream":
+        *_, done = read_events(response.text.split("\n"))
+        assert done.data["samples"]
+    elif response.status_code == 200:
         assert response.get_json()["samples"]
     else:
         assert response.status_code in (400, 422)
         problem(response, response.status_code)
 
 
+@example({"stream": True})
 @settings(max_examples=150, deadline=None)
 @given(st.dictionaries(FIELDS, JSON, max_size=5))
 def test_any_json_object(client: FlaskClient, fields: dict[str, object]) -> None:
