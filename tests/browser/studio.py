@@ -4,7 +4,7 @@ import re
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Locator, Page
 
 from tests.service.stack import direct_session

@@ -1,6 +1,7 @@
 """An episode, from its opening to the link that brings it back."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -50,7 +51,7 @@ def test_the_text_grows_while_it_is_written(slow_studio: Studio) -> None:
         seen.append(slow_studio.text())
         slow_studio.page.wait_for_timeout(200)
     assert slow_studio.page.locator("#episode[aria-busy=true]").is_visible()
-    for earlier, later in zip(seen, seen[1:], strict=False):
+    for earlier, later in pairwise(seen):
         assert later.startswith(earlier)
     assert len(set(seen)) == 5
     assert " words a second" in slow_studio.says()

@@ -49,7 +49,7 @@ async function* read(body, signal) {
   let begun = false;
   try {
     for await (const { event, data } of events(body)) {
-      if (event === "waiting") yield { state: data.ahead ? "waiting" : "next", ...data };
+      if (event === "waiting") yield { state: data.ahead ? "waiting" : "next", ahead: data.ahead, seconds: Math.ceil(data.seconds) };
       if (event === "message") yield { state: "writing", text: data.text };
       if (event === "done") return yield { state: "done", record: data };
       if (event === "error" && !begun) return yield* explain(data.status, data);

@@ -7,7 +7,7 @@ const MOST = 6;
 export function recent() {
   try {
     const kept = JSON.parse(localStorage.getItem(KEY));
-    return Array.isArray(kept) ? kept.filter(({ fields, text }) => fields && typeof text === "string") : [];
+    return kept.filter((episode) => episode?.fields?.prefix && typeof episode.text === "string");
   } catch {
     return [];
   }

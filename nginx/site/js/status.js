@@ -16,7 +16,7 @@ export function report(state, values = {}, read = "") {
   speak(`${spokenSentence(state, values)} ${read}`);
   const focused = document.activeElement;
   for (const element of dependent) element.hidden = !element.dataset.when.split(" ").includes(state);
-  if (focused?.hidden) focused.parentElement.querySelector("[data-when]:not([hidden])").focus();
+  if (focused?.hidden) focused.parentElement.querySelector("button:not([hidden])").focus();
 }
 
 /** For a screen reader alone. */

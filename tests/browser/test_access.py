@@ -1,0 +1,156 @@
+"""The page for everybody: whatever they see, hear or type with, on a phone, and without scripts."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.studio import Studio, violations
+from tests.service.stack import Stack
+
+OPENING = "Misty finds an egg"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_any_state(
+    open_page: Callable[..., Page], service: Stack, scheme: str
+) -> None:
+    page = open_page(color_scheme=scheme, reduced_motion="reduce")
+    studio = Studio(page, service.url).open()
+    assert violations(page) == []
+    studio.write("Ash and Pikachu " * 200).reaches("refused")
+    assert violations(page) == []
+    studio.write(OPENING, length=32).reaches("done")
+    states: list[str] = page.evaluate(
+        "[...document.querySelector('#states').content.children].map((sentence) => sentence.dataset.state)"
+    )
+    assert len(states) > 10
+    for state in states:
+        # The page's own module brings the page into the state: its sentence, its buttons, its style.
+        page.evaluate(f"import('/js/status.js').then(({{ report }}) => report('{state}', {{ seconds: 3 }}))")
+        studio.reaches(state)
+        assert violations(page) == [], state
+
+
+def test_all_of_it_works_with_a_keyboard_alone(slow_studio: Studio) -> None:
+    page = slow_studio.page
+    keyboard = page.keyboard
+
+    def tab_to(name: str) -> None:
+        for _ in range(30):
+            keyboard.press("Tab")
+            if page.evaluate("document.activeElement.textContent").strip() == name:
+                return
+        raise AssertionError(f"no Tab leads to {name}")
+
+    keyboard.press("Tab")
+    expect(page.get_by_label("How does the episode begin?")).to_be_focused()
+    keyboard.type(OPENING)
+    keyboard.press("Tab")
+    for _ in range(4):
+        keyboard.press("ArrowLeft")
+    keyboard.press("Shift+Tab")
+    keyboard.press("Enter")
+    slow_studio.reaches("writing")
+    assert slow_studio.fields()["length"] == "128"
+    tab_to("Stop")
+    keyboard.press("Enter")
+    slow_studio.reaches("stopped")
+    expect(page.locator("#again")).to_be_focused()  # the button that was pressed is gone
+    tab_to("Go on")
+    keyboard.press("Enter")
+    slow_studio.reaches("writing")
+    keyboard.press("Escape")
+    slow_studio.reaches("stopped")
+
+
+def test_a_screen_reader_hears_the_states_and_the_text_once_at_the_end(slow_studio: Studio) -> None:
+    page = slow_studio.page
+    assert page.locator("[aria-live], [role=status], [role=log], [role=alert]").count() == 1
+    page.evaluate(
+        """() => {
+          window.heard = [];
+          const spoken = document.querySelector("[role=status]");
+          new MutationObserver(() => heard.push(spoken.textContent.trim())).observe(spoken, { childList: true });
+        }"""
+    )
+    slow_studio.write(OPENING, length=96).reaches("done")
+    *states, end = [said for said in page.evaluate("heard") if said]
+    assert states == ["Writing …"]
+    assert end.startswith(f"The end. {OPENING}")
+    assert len(end) > 200
+    assert page.locator("#episode").get_attribute("aria-busy") == "false"
+
+
+def test_a_slider_says_what_its_place_means(studio: Studio) -> None:
+    how_wild = studio.page.get_by_label("How wild")
+    how_wild.fill("0")
+    expect(how_wild).to_have_attribute("aria-valuetext", "by the book")
+    how_wild.fill("1.4")
+    expect(how_wild).to_have_attribute("aria-valuetext", "a fever dream")
+    expect(studio.page.get_by_label("How long")).to_have_attribute("aria-valuetext", "about 190 words")
+
+
+def test_nothing_moves_for_those_who_want_no_motion(
+    open_page: Callable[..., Page], slow_service: Stack
+) -> None:
+    studio = Studio(open_page(reduced_motion="reduce"), slow_service.url).open()
+    studio.write(OPENING, length=64).reaches("writing")
+    assert studio.page.evaluate("document.getAnimations().length") == 0
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_a_phone_shows_all_of_it_without_scrolling_sideways(
+    open_page: Callable[..., Page], service: Stack, width: int
+) -> None:
+    page = open_page(viewport={"width": width, "height": 780}, has_touch=True, is_mobile=True)
+    studio = Studio(page, service.url).open()
+
+    def overhang() -> int:
+        over: int = page.evaluate("document.scrollingElement.scrollWidth - innerWidth")
+        return over
+
+    assert overhang() <= 0
+    page.get_by_label("How does the episode begin?").fill("A" * 200)  # one long word
+    page.get_by_role("button", name="Write the episode").tap()
+    studio.reaches("done")
+    assert overhang() <= 0
+    for name in ("Another take", "Copy link"):
+        box = page.locator(".controls").get_by_text(name).bounding_box()
+        assert box
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+
+
+def test_the_page_is_readable_in_letters_of_twice_the_size(
+    open_page: Callable[..., Page], service: Stack
+) -> None:
+    page = open_page(viewport={"width": 640, "height": 480})  # 1280 by 960 at 200 %
+    studio = Studio(page, service.url).open().write(OPENING, length=32).reaches("done")
+    assert page.evaluate("document.scrollingElement.scrollWidth - innerWidth") <= 0
+    assert studio.button("Another take").is_visible()
+
+
+def test_without_scripts_the_form_brings_a_page_with_the_episode(
+    open_page: Callable[..., Page], service: Stack
+) -> None:
+    page = open_page(java_script_enabled=False)
+    page.goto(service.url)
+    assert page.locator(".controls button:visible").count() == 0  # no button that does nothing
+    page.get_by_label("How does the episode begin?").fill(OPENING)
+    page.get_by_role("button", name="Write the episode").click()
+    article = page.locator("article")
+    expect(article).to_contain_text(OPENING)
+    assert len(article.inner_text()) > 200
+    seeded = re.search(r"seed=\d+", page.content())
+    assert seeded  # the way back to the very same episode
+
+
+def test_without_scripts_an_opening_worth_trying_is_a_link(
+    open_page: Callable[..., Page], service: Stack
+) -> None:
+    page = open_page(java_script_enabled=False)
+    page.goto(service.url)
+    page.get_by_role("link", name="Pikachu is missing").click()
+    expect(page.locator("article")).to_contain_text("Pikachu is missing")
