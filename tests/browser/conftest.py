@@ -1,13 +1,12 @@
-"""Debian's chromium, and two services behind the page: the one that is shipped, and one that is slow and soon full."""
+"""A real Chromium, and two services behind the page: the one that is shipped, and one that is slow and soon full."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
+from loadtest.chromium import chromium
 from tests.browser.studio import Studio
 from tests.service.stack import Stack, running
 
@@ -22,13 +21,8 @@ SLOW = {
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    executable = shutil.which("chromium")
-    assert executable, "chromium is missing; scripts/install-system test installs it"
-    as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=as_root)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
