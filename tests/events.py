@@ -12,7 +12,8 @@ class Event(NamedTuple):
 
 def read_events(lines: Iterable[str]) -> Iterator[Event]:
     """The events in these lines (without their ends); comments are skipped."""
-    name, data = "message", []
+    name = "message"
+    data: list[str] = []
     for line in lines:
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")

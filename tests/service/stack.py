@@ -86,7 +86,7 @@ class Stack:
         """The events that a GET through nginx is answered with, as they come."""
         with self._session.get(self.url + path, stream=True, timeout=60) as response:
             assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
-            yield from read_events(line.decode() for line in response.iter_lines(chunk_size=None))
+            yield from read_events(line.decode() for line in response.iter_lines(chunk_size=1))
 
     def post(
         self, path: str, data: bytes = b"", headers: Mapping[str, str | bytes] | None = None
