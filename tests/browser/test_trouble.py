@@ -21,7 +21,7 @@ OPENING = "In the old lighthouse lives"
 def others(stack: Stack, count: int, leave_after: float) -> Iterator[None]:
     """So many readers ask for texts that take seconds, and all of them leave in the middle."""
     path = (
-        "/generate?length=240&temperature=10&top_k=0&stream=true"  # too wild ever to come to an end by itself
+        "/generate?length=120&temperature=10&top_k=0&stream=true"  # too wild ever to come to an end by itself
     )
     readers = [
         threading.Thread(target=leave_early, args=(stack.url, path, leave_after)) for _ in range(count)
