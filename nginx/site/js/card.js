@@ -5,6 +5,7 @@ import { HEIGHT, scene, WIDTH } from "./scene.js";
 import { generator, svg } from "./svg.js";
 
 const LONGEST = 36; // characters of a title
+const LAYERS = ["shadow", "outline", "colour", "shine"]; // studio.css draws each with another pen
 
 /** Draws the landscape of `seed` into the empty `picture`, an svg element. */
 export function drawScene(picture, seed) {
@@ -16,15 +17,15 @@ export function drawScene(picture, seed) {
 }
 
 /** The whole card; the lines of its title are laid over each other: a shadow, an outline, the colour, a shine. */
-export function drawCard(picture, seed, title) {
-  const hour = drawScene(picture, seed);
-  const letters = lettering(title, WIDTH - 240, HEIGHT - 370, generator(seed));
+export function drawCard(picture, seed, text) {
+  const { near, title } = drawScene(picture, seed);
+  const letters = lettering(text, WIDTH - 240, HEIGHT - 370, generator(seed));
   letters.id = "lettering";
-  const layers = ["shadow", "outline", "colour", "shine"].map((layer) => svg("use", { href: "#lettering", class: layer }));
+  const layers = LAYERS.map((layer) => svg("use", { href: "#lettering", class: layer }));
   const middle = `translate(${WIDTH / 2} ${HEIGHT * 0.4})`;
   picture.append(
     svg("defs", {}, letters),
-    svg("g", { class: "lettering", transform: middle, color: hour.near, fill: hour.title, stroke: hour.title }, ...layers),
+    svg("g", { class: "lettering", transform: middle, color: near, fill: title, stroke: title }, ...layers),
   );
 }
 
@@ -32,7 +33,8 @@ export function drawCard(picture, seed, title) {
 export function titleOf(opening, weak) {
   const words = opening.trim().split(/\s+/);
   let title = words.shift().slice(0, LONGEST);
-  while (words.length && !/[.!?]$/.test(title) && title.length + 1 + words[0].length <= LONGEST) title += ` ${words.shift()}`;
+  const fits = () => words.length && !/[.!?]$/.test(title) && title.length + 1 + words[0].length <= LONGEST;
+  while (fits()) title += ` ${words.shift()}`;
   const kept = title.replace(/[.,;:]+$/, "").split(" ");
   while (kept.length > 1 && weak.has(kept.at(-1).toLowerCase())) kept.pop();
   return kept.join(" ");

@@ -49,7 +49,7 @@ async function* read(body, signal) {
   let begun = false;
   try {
     for await (const { event, data } of events(body)) {
-      if (event === "waiting") yield { state: data.ahead ? "waiting" : "next", ahead: data.ahead, seconds: Math.ceil(data.seconds) };
+      if (event === "waiting") yield inLine(data);
       if (event === "message") yield { state: "writing", text: data.text };
       if (event === "done") return yield { state: "done", record: data };
       if (event === "error" && !begun) return yield* explain(data.status, data);
@@ -62,6 +62,8 @@ async function* read(body, signal) {
   if (!begun) return { state: "unreachable", seconds: PATIENCE };
   yield { state: "broken" };
 }
+
+const inLine = ({ ahead, seconds }) => ({ state: ahead ? "waiting" : "next", ahead, seconds: Math.ceil(seconds) });
 
 async function* explain(status, problem, seconds) {
   if (status === BUSY) return { state: "busy", seconds: seconds || PATIENCE };

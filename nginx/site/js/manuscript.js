@@ -121,7 +121,8 @@ export class Manuscript {
       if (paragraph.firstChild) this.#article.append(document.createElement("p"));
       return;
     }
-    const parent = tag ? (paragraph.querySelector(tag) ?? paragraph.appendChild(document.createElement(tag))) : paragraph;
+    let parent = paragraph;
+    if (tag) parent = paragraph.querySelector(tag) ?? paragraph.appendChild(document.createElement(tag));
     if (parent.lastChild?.nodeType === Node.TEXT_NODE) parent.lastChild.appendData(part);
     else parent.append(part);
   }

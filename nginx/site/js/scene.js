@@ -54,20 +54,22 @@ export function scene(seed) {
   return { landscape, hour };
 }
 
+const pen = (stroke, width) => ({ fill: "none", stroke, "stroke-width": width, "stroke-linecap": "round" });
 const mix = (a, b, share) => `color-mix(in oklab, ${a} ${Math.round(share * 100)}%, ${b})`;
 
 function sky(hour, x, y) {
   const rings = [svg("rect", { width: WIDTH, height: HEIGHT, fill: hour.sky })];
   for (let ring = 1; ring < RINGS; ring++) {
     const share = ring / (RINGS - 1);
-    rings.push(svg("circle", { cx: x, cy: y, r: 1250 * (1 - share) ** 1.2 + 130, fill: mix(hour.glow, hour.sky, share) }));
+    const r = 1250 * (1 - share) ** 1.2 + 130;
+    rings.push(svg("circle", { cx: x, cy: y, r, fill: mix(hour.glow, hour.sky, share) }));
   }
   return rings;
 }
 
 function stars(between) {
   const points = Array.from({ length: 60 }, () => `M${Math.round(between(0, WIDTH))} ${Math.round(between(0, 420))}h0`);
-  return svg("path", { d: points.join(""), stroke: "#fff", "stroke-width": 4, "stroke-linecap": "round", opacity: 0.8 });
+  return svg("path", { d: points.join(""), ...pen("#fff", 4), opacity: 0.8 });
 }
 
 function moon(hour, x, y) {
@@ -87,7 +89,7 @@ function cloud(hour, between) {
 function birds(hour, between) {
   const [x, y] = [between(150, 1300), between(150, 330)];
   const wings = Array.from({ length: 4 }, (_, i) => `M${x + i * 46} ${y + between(-30, 30)}q10-14 20 0q10-14 20 0`);
-  return svg("path", { d: wings.join(""), fill: "none", stroke: hour.near, "stroke-width": 4, "stroke-linecap": "round" });
+  return svg("path", { d: wings.join(""), ...pen(hour.near, 4) });
 }
 
 function water(hour, x, base, between) {
@@ -97,7 +99,7 @@ function water(hour, x, base, between) {
   });
   return [
     svg("rect", { y: base, width: WIDTH, height: HEIGHT, fill: mix(hour.sky, hour.glow, 0.6) }),
-    svg("path", { d: lights.join(""), stroke: hour.sun, "stroke-width": 6, "stroke-linecap": "round", opacity: 0.7 }),
+    svg("path", { d: lights.join(""), ...pen(hour.sun, 6), opacity: 0.7 }),
   ];
 }
 
@@ -178,6 +180,7 @@ const PERSON =
 const ANIMAL = "M-30-30Q-44-44-36-54-32-40-22-30H6L8-44 14-36H22L28-44 29-28Q28-20 18-18L16 0H10V-14H-14V0H-20V-16Q-28-20-22-30Z";
 
 function rain(between) {
-  const drops = Array.from({ length: 90 }, () => `M${Math.round(between(0, 1650))} ${Math.round(between(-40, HEIGHT))}l-14 44`);
-  return svg("path", { d: drops.join(""), stroke: "#fff", "stroke-width": 3, opacity: 0.35 });
+  const place = () => `${Math.round(between(0, 1650))} ${Math.round(between(-40, HEIGHT))}`;
+  const drops = Array.from({ length: 90 }, () => `M${place()}l-14 44`);
+  return svg("path", { d: drops.join(""), ...pen("#fff", 3), opacity: 0.35 });
 }
