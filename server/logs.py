@@ -47,7 +47,9 @@ def log_access(app: Flask) -> None:
         line = partial(
             _write_line, request.method, request.path, request.remote_addr, g.request_id, g.started
         )
-        if response.is_streamed:  # its length and its end are not known yet, and asking would wait for them
+        if response.direct_passthrough:  # a file, which the server sends without telling when it is done
+            line(response.status_code, response.content_length)
+        elif response.is_streamed:  # its length and its end are not known yet, and asking would wait for them
             response.call_on_close(lambda: line(response.status_code, None))
         else:
             line(response.status_code, response.calculate_content_length())

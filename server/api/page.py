@@ -57,7 +57,7 @@ def is_wanted() -> bool:
     """
     return (
         request.path == PATH
-        and request.method in ("GET", "HEAD")
+        and request.method == "GET"
         and b"stream=" not in request.query_string  # whose characters nobody has looked at yet
         and request.accept_mimetypes.best_match([JSON, EVENT_STREAM, HTML]) == HTML
     )
@@ -77,11 +77,14 @@ def episode(prefix: str, texts: list[str], seed: int) -> Response:
     return _respond(skeleton(opening, body + _BACK, "episode"))
 
 
-def problem(status: HTTPStatus, detail: str, request_id: str, headers: dict[str, str]) -> Response:
-    """What went wrong and what to do about it; where Retry-After is among `headers`, the page tries again by itself."""
+def problem(
+    status: HTTPStatus, detail: str, request_id: str, headers: dict[str, str], tries_again: bool
+) -> Response:
+    """What went wrong and what to do about it; `tries_again`: by itself, after the Retry-After among `headers`."""
     title = "That did not work"
     body = f"    <h1>{title}</h1>\n    {_paragraphs(detail)}\n"
-    if seconds := headers.get("Retry-After"):
+    if tries_again:
+        seconds = headers["Retry-After"]
         headers = headers | {"Refresh": seconds}
         body += f"    <p>This page tries again by itself in {seconds} seconds.</p>\n"
     body += f"    <p><small>request_id {request_id}</small></p>\n"

@@ -133,9 +133,8 @@ def register(app: Flask) -> None:
     @app.errorhandler(EngineBusyError)
     def busy(error: EngineBusyError) -> Response:
         detail = f"The service is busy: too many are waiting. Try again in {error.retry_after} seconds."
-        return _respond(
-            HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": str(error.retry_after)}
-        )
+        headers = {"Retry-After": str(error.retry_after)}
+        return _respond(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers, tries_again=True)
 
     @app.errorhandler(DeadlineExceededError)
     def too_slow(error: DeadlineExceededError) -> Response:
@@ -146,7 +145,8 @@ def register(app: Flask) -> None:
     @app.errorhandler(EngineClosedError)
     def closed(error: EngineClosedError) -> Response:
         detail = "The service is stopping or starting anew. Try again in a few seconds."
-        return _respond(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "5"})
+        headers = {"Retry-After": "5"}
+        return _respond(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers, tries_again=True)
 
     @app.errorhandler(EngineFailedError)
     def engine_failed(error: EngineFailedError) -> Response:
@@ -190,9 +190,11 @@ def _respond(
     errors: list[FieldError] | None = None,
     headers: dict[str, str] | None = None,
     code: str | None = None,
+    tries_again: bool = False,
 ) -> Response:
+    """`tries_again`: whether a page asks once more by itself, which only makes sense where that can succeed."""
     if page.is_wanted():
-        return page.problem(status, detail, g.request_id, headers or {})
+        return page.problem(status, detail, g.request_id, headers or {}, tries_again)
     if openai.is_wanted():
         return openai.error(status, detail, errors[0].field if errors else None, code, headers or {})
     document = ProblemDocument(

@@ -98,6 +98,15 @@ def test_a_busy_service_is_asked_again_by_the_page_itself(small: Small) -> None:
     running.result(timeout=5)
 
 
+def test_a_text_that_took_too_long_is_not_asked_for_again(small: Small) -> None:
+    small.core.open.clear()
+    slow = small.client.get("/generate?length=50", headers=BROWSER)
+    shown = page(slow, 503)
+    assert "not done within 0.2 s" in shown
+    assert "Refresh" not in slow.headers
+    assert "tries again" not in shown
+
+
 @pytest.mark.parametrize(
     "accept",
     [None, "*/*", "application/json", "text/*;q=0.5, application/json", "text/event-stream", "image/png"],

@@ -103,6 +103,37 @@ def test_each_request_is_one_json_line_without_what_the_reader_typed(
         assert "Sesame" not in json.dumps(line)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/apidocs/",
+        "/apidocs/swagger-ui-bundle.js",
+        "/apidocs/none",
+        "/openapi.json",
+        "/metrics",
+        "/model",
+        "/healthz",
+        "/",
+        "/generate?length=1&stream=true",
+    ],
+)
+def test_every_answer_is_one_line(
+    client: FlaskClient, log: Callable[[], list[dict[str, Any]]], path: str
+) -> None:
+    answer = client.get(path, buffered=True)
+    [line] = log()
+    assert (line["path"], line["status"]) == (path.partition("?")[0], answer.status_code)
+    assert line["bytes"] == (None if "stream" in path else len(answer.data))
+
+
+def test_that_a_file_has_not_changed_is_one_line_too(
+    client: FlaskClient, log: Callable[[], list[dict[str, Any]]]
+) -> None:
+    known = client.get("/apidocs/start.js").headers["ETag"]
+    client.get("/apidocs/start.js", headers={"If-None-Match": known})
+    assert [line["status"] for line in log()] == [200, 304]
+
+
 def test_a_path_cannot_forge_a_line(client: FlaskClient, log: Callable[[], list[dict[str, Any]]]) -> None:
     client.get('/x%0A{"level":"ERROR"}%ff')
     [line] = log()
