@@ -8,7 +8,7 @@ import select
 import threading
 from contextlib import suppress
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, after_this_request, current_app, request
 
 from server.engine import Generation
 
@@ -31,11 +31,9 @@ class Departures:
             if not self._thread.is_alive():
                 self._thread.start()
             if connection in self._watched:
-                self._watched[connection].append(generation)
-                self._epoll.modify(connection, _GONE | select.EPOLLONESHOT)  # it may have spoken already
-            else:
-                self._watched[connection] = [generation]
-                self._epoll.register(connection, _GONE | select.EPOLLONESHOT)
+                self._epoll.unregister(connection)  # it may have spoken already
+            self._epoll.register(connection, _GONE | select.EPOLLONESHOT)
+            self._watched.setdefault(connection, []).append(generation)
 
     def forget(self, connection: int) -> None:
         """Watch the connection no more; necessary before it is closed here. Harmless if it was not watched."""
@@ -58,9 +56,17 @@ def _is_gone(connection: int) -> bool:
     return bool(poll.poll(0))
 
 
+class ReaderLeftError(Exception):
+    """Whoever asked has closed the connection, or its sending half, before the answer was done."""
+
+
 def register(app: Flask) -> None:
     """Let `cancel_if_reader_leaves` work in requests to `app`."""
     app.extensions["departures"] = Departures()
+
+    @app.errorhandler(ReaderLeftError)
+    def reader_left(error: ReaderLeftError) -> Response:
+        return Response(status=499)  # nginx's own number for it; only logs see it
 
     @app.after_request
     def forget_when_sent(response: Response) -> Response:
@@ -72,9 +78,21 @@ def register(app: Flask) -> None:
 
 
 def cancel_if_reader_leaves(generation: Generation) -> None:
-    """From now on and until the answer to this request has been sent."""
+    """From now on; and at the latest when the answer to this request has been sent, or nobody wanted its body."""
+
+    @after_this_request
+    def cancel_when_sent(response: Response) -> Response:
+        response.call_on_close(generation.cancel)  # harmless if it is done
+        return response
+
     if (connection := _connection()) is not None:
         current_app.extensions["departures"].watch(connection, generation)
+
+
+def require_reader(*generations: Generation) -> None:
+    """Raise ReaderLeftError where a generation was given up, and so is no answer."""
+    if any(generation.cancelled for generation in generations):
+        raise ReaderLeftError
 
 
 def _connection() -> int | None:

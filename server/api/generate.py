@@ -8,7 +8,7 @@ from flask import Response, current_app, request
 from flask_openapi3 import APIBlueprint, Tag
 
 from server.api import page
-from server.api.departures import cancel_if_reader_leaves
+from server.api.departures import cancel_if_reader_leaves, require_reader
 from server.api.event_stream import EVENT_STREAM, HEARTBEAT, IDLE_SECONDS, PAUSE_SECONDS, event, event_stream
 from server.api.problems import IN_BODY, IN_QUERY, field_problem
 from server.api.schemas import (
@@ -54,12 +54,13 @@ def generate_from_body(body: GenerateBody) -> Response:
 
 
 def write(asked: GenerateQuery, prefix_field: str = "prefix") -> GenerateAnswer:
-    """The whole answer. Raises as Engine.submit and Generation.result do, and ProblemError.
+    """The whole answer. Raises as Engine.submit and Generation.result do, ProblemError, and ReaderLeftError.
 
     prefix_field: what the reader knows the prefix as, for the error when it is too long.
     """
     generation, prefix = _begin(asked, prefix_field)
     generation.result()
+    require_reader(generation)
     return _answer(generation, prefix, asked)
 
 
@@ -107,6 +108,7 @@ def _events(generation: Generation, prefix: str, asked: GenerateQuery) -> Genera
             yield event(waiting.model_dump_json(), "waiting")
         else:
             yield HEARTBEAT
+    require_reader(generation)
     yield event(_answer(generation, prefix, asked).model_dump_json(), "done")
 
 

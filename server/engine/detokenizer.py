@@ -2,6 +2,7 @@
 
 import codecs
 from collections.abc import Sequence
+from functools import lru_cache
 
 
 class Detokenizer:
@@ -9,6 +10,7 @@ class Detokenizer:
 
     token_bytes: the bytes that each token stands for (V entries).
     stop: strings that end the text where the first of them begins.
+    settled: how many characters of `text` are final and may be shown; it never falls.
 
     Bytes that are not UTF-8 become U+FFFD, as in OpenAI's own decoder. A character that is still incomplete
     is held back, so no piece ever splits one; and so is an ending that may yet turn out to be the beginning
@@ -17,27 +19,62 @@ class Detokenizer:
 
     def __init__(self, token_bytes: Sequence[bytes], stop: Sequence[str] = ()) -> None:
         self.text = ""
+        self.settled = 0
         self._token_bytes = token_bytes
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._stop = stop
-        self._held = max((len(s) for s in stop), default=1) - 1
-        self._done = False
-
-    @property
-    def settled(self) -> int:
-        """How many characters of `text` are final and may be shown."""
-        return len(self.text) if self._done else max(0, len(self.text) - self._held)
+        self._searches = [_Search(string) for string in stop]
 
     def push(self, token: int) -> bool:
         """Append one token's text. True when a stop string ended the text, which is then cut in front of it."""
-        # A stop string that ends in the new text begins at most this far back.
-        search_from = max(0, len(self.text) - self._held)
-        self.text += self._decoder.decode(self._token_bytes[token])
-        found = [at for s in self._stop if (at := self.text.find(s, search_from)) >= 0]
-        if found:
-            self.text = self.text[: min(found)]
-        return bool(found)
+        new = self._decoder.decode(self._token_bytes[token])
+        cuts = [
+            len(self.text) + end - len(search.string)
+            for search in self._searches
+            if (end := search.push(new)) is not None
+        ]
+        self.text += new
+        if cuts:
+            self.text = self.text[: min(cuts)]
+            self.settled = len(self.text)
+        else:
+            self.settled = len(self.text) - max((search.matched for search in self._searches), default=0)
+        return bool(cuts)
 
     def finish(self) -> None:
         """No more tokens: nothing is held back any longer, and a character left incomplete is dropped."""
-        self._done = True
+        self.settled = len(self.text)
+
+
+class _Search:
+    """Looks for a string in a text that comes in pieces (Knuth, Morris and Pratt, 1977).
+
+    matched: the text so far ends with so many characters of the string's beginning, and with no more.
+    """
+
+    def __init__(self, string: str) -> None:
+        self.string = string
+        self.matched = 0
+        self._borders = _borders(string)
+
+    def push(self, piece: str) -> int | None:
+        """How many characters of the piece belong to the text up to the string's end; None if it is not there yet."""
+        for i, character in enumerate(piece):
+            self.matched = _advance(self.string, self._borders, self.matched, character)
+            if self.matched == len(self.string):
+                return i + 1
+        return None
+
+
+def _advance(string: str, borders: Sequence[int], matched: int, character: str) -> int:
+    while matched and string[matched] != character:
+        matched = borders[matched - 1]
+    return matched + (string[matched] == character)
+
+
+@lru_cache(maxsize=64)  # the samples of a request look for the same strings
+def _borders(string: str) -> tuple[int, ...]:
+    """For every beginning of the string: the longest that it both begins and ends with, but for itself."""
+    borders = [0]
+    for character in string[1:]:
+        borders.append(_advance(string, borders, borders[-1], character))
+    return tuple(borders)

@@ -98,6 +98,8 @@ class Engine:
         self._refused = 0
         self._step_seconds = 0.0  # means of the last steps
         self._step_tokens = 0.0
+        self._places: dict[Generation, Place] = {}
+        self._places_hold_until = -math.inf
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -161,10 +163,18 @@ class Engine:
             )
 
     def place_in_queue(self, generation: Generation) -> Place | None:
-        """Where a generation stands; None once all its samples run, or have ended."""
+        """Where a generation stands, as of the last quarter of a second; None once it runs, or has ended."""
+        if generation.done or generation.timing.started < math.inf:
+            return None
         with self._lock:
-            ahead = self._scheduler.ahead_of(generation)
-            return None if ahead is None else Place(ahead, self._backlog(before=generation))
+            # All places together cost as much as one, and hundreds ask.
+            if time.monotonic() > self._places_hold_until:
+                self._places = {
+                    waiting: Place(ahead, owed * self._step_seconds)
+                    for waiting, (ahead, owed) in self._scheduler.places().items()
+                }
+                self._places_hold_until = time.monotonic() + 0.25
+            return self._places.get(generation)
 
     def close(self) -> None:
         """Stop the thread after its present step; what has not ended fails with EngineClosedError. Harmless twice."""
@@ -221,11 +231,9 @@ class Engine:
             self._step_seconds += (seconds - self._step_seconds) * weight
             self._step_tokens += (tokens - self._step_tokens) * weight
 
-    def _backlog(self, before: Generation | None = None) -> float:
+    def _backlog(self) -> float:
         """Seconds that all that was admitted takes, if steps go on as they did; 0 before anything was measured.
-
-        before: only what comes before this generation.
 
         Counted in steps and not in tokens: one sample alone gets far less tokens a second than many do together.
         """
-        return self._scheduler.steps_owed(before) * self._step_seconds
+        return self._scheduler.steps_owed() * self._step_seconds

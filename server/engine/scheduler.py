@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain, takewhile
+from itertools import chain, islice, takewhile
 from typing import Literal, NamedTuple
 
 from server.engine.errors import DeadlineExceededError, EngineError, EngineFailedError
@@ -152,24 +152,36 @@ class Scheduler:
             self.ended["deadline" if isinstance(error, DeadlineExceededError) else "failed"] += 1
         generation.fail(error)
 
-    def ahead_of(self, generation: Generation) -> int | None:
-        """How many sequences wait in front of a generation's first; None where none of its samples waits."""
-        for ahead, sequence in enumerate(self.waiting):
-            if sequence.generation is generation:
-                return ahead
-        return None
-
-    def steps_owed(self, before: Generation | None = None) -> int:
+    def steps_owed(self) -> int:
         """How many steps the work of all who run and wait amounts to, if every step does as much as it can.
 
         All cannot be done sooner, and whoever joins the queue now starts about then. It is the most of what three
         things allow: the running places, the blocks, and the chunk of prompt that a step reads.
-        before: count only those who wait in front of this generation, and all who run.
         """
+        *_, owed = self._steps_owed_in_front()
+        return owed
+
+    def places(self) -> dict[Generation, tuple[int, int]]:
+        """Of all whose first sample waits: how many samples wait in front of it, and how many steps are owed there."""
+        in_front = islice(self._steps_owed_in_front(), len(self.running), None)
+        return {
+            sequence.generation: (ahead, owed)
+            for ahead, (sequence, owed) in enumerate(zip(self.waiting, in_front, strict=False))
+            if sequence.index == sequence.generation.params.first_sample
+        }
+
+    def _steps_owed_in_front(self) -> Iterator[int]:
+        """As `steps_owed`, of those in front of each sequence, and at the end of all."""
         place_steps = block_steps = prompt_tokens = 0
         seen: set[Generation] = set()
-        in_front = takewhile(lambda sequence: sequence.generation is not before, self.waiting)
-        for sequence in chain(self.running, in_front):
+        for sequence in chain(self, [None]):
+            yield max(
+                place_steps // self._max_running,
+                block_steps // self._kv_blocks.n_blocks,
+                prompt_tokens // PREFILL_CHUNK,
+            )
+            if sequence is None:
+                return
             # Without the token behind which it draws: 0 as soon as it draws one at every step.
             unread = len(sequence.tokens) - sequence.computed - 1
             blocks = blocks_for(sequence.max_tokens)
@@ -181,11 +193,6 @@ class Scheduler:
             place_steps += steps
             block_steps += steps * blocks
             prompt_tokens += unread
-        return max(
-            place_steps // self._max_running,
-            block_steps // self._kv_blocks.n_blocks,
-            prompt_tokens // PREFILL_CHUNK,
-        )
 
     def _samples_of(self, generation: Generation) -> list[Sequence]:
         return [sequence for sequence in self if sequence.generation is generation]

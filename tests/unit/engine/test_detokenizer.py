@@ -38,9 +38,22 @@ def test_text_ends_in_front_of_the_first_stop_string() -> None:
 
 
 def test_a_beginning_that_may_become_a_stop_string_is_held_back() -> None:
-    pieces = pieces_of(b"xEN", "END")
-    assert pieces[:3] == ["", "", "x"]
-    assert "".join(pieces) == "xEN", "and shown when it did not"
+    assert pieces_of(b"xEN", "END") == ["x", "", "", "EN"], "and shown when it did not"
+    assert pieces_of(b"xENEND", "END") == ["x", "", "", "EN", "", "", ""]
+
+
+def test_no_more_is_held_back_than_may_become_a_stop_string() -> None:
+    assert pieces_of(b"one two", "o" * 300) == ["", "on", "e", " ", "t", "w", "", "o"]
+
+
+def test_what_was_shown_is_not_shown_again_when_a_stop_string_ends_the_text() -> None:
+    detokenizer = Detokenizer(BYTES, ["END"])
+    shown = []
+    for byte in b"abcEND":
+        detokenizer.push(byte)
+        shown.append(detokenizer.settled)
+    assert shown == [1, 2, 3, 3, 3, 3]
+    assert detokenizer.text == "abc"
 
 
 @given(st.text(), st.lists(st.text(min_size=1, max_size=3), max_size=3))

@@ -1,0 +1,101 @@
+"""Who closes a connection gives up what was asked over it."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from server.api.departures import Departures
+from server.engine import Generation, SamplingParams
+from tests.unit.api.conftest import Small
+
+
+@pytest.fixture
+def ours_and_theirs() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def generation() -> Generation:
+    return Generation(1, SamplingParams(length=1), [])
+
+
+def is_cancelled(generation: Generation, within: float = 5) -> bool:
+    deadline = time.monotonic() + within
+    while not generation.cancelled and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return generation.cancelled
+
+
+def test_all_that_was_asked_over_a_connection_is_given_up(
+    ours_and_theirs: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = ours_and_theirs
+    departures, asked = Departures(), [generation(), generation()]
+    for each in asked:
+        departures.watch(ours.fileno(), each)
+    assert not is_cancelled(asked[0], within=0.05)
+    theirs.close()
+    assert all(is_cancelled(each) for each in asked)
+
+
+@pytest.mark.parametrize("how", [socket.SHUT_WR, None])
+def test_who_has_left_before_is_noticed_too(
+    ours_and_theirs: tuple[socket.socket, socket.socket], how: int | None
+) -> None:
+    ours, theirs = ours_and_theirs
+    theirs.close() if how is None else theirs.shutdown(how)
+    departures, first, second = Departures(), generation(), generation()
+    departures.watch(ours.fileno(), first)
+    assert is_cancelled(first)
+    departures.watch(ours.fileno(), second)
+    assert is_cancelled(second)
+
+
+def test_what_is_forgotten_is_not_given_up(ours_and_theirs: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = ours_and_theirs
+    departures, asked = Departures(), generation()
+    departures.watch(ours.fileno(), asked)
+    departures.forget(ours.fileno())
+    departures.forget(ours.fileno())
+    theirs.close()
+    assert not is_cancelled(asked, within=0.1)
+
+
+def test_the_next_reader_does_not_suffer_for_the_one_before_on_the_same_number() -> None:
+    departures = Departures()
+    for _ in range(200):
+        ours, theirs = socket.socketpair()
+        gone, there = generation(), generation()
+        departures.watch(ours.fileno(), gone)
+        number = ours.fileno()
+        theirs.close()  # reported at about the time at which the number passes on
+        departures.forget(number)
+        ours.close()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            assert ours.fileno() == number
+            departures.watch(number, there)
+            assert not is_cancelled(there, within=0.002)
+            departures.forget(number)
+
+
+def test_a_head_of_a_stream_computes_nothing_for_nobody(small: Small) -> None:
+    small.settings.request_timeout = 30
+    small.client.head("/generate?stream=true&length=500")
+    deadline = time.monotonic() + 5
+    while small.engine.statistics().running or small.engine.statistics().waiting:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_an_answer_that_was_given_up_is_no_answer(small: Small) -> None:
+    small.settings.request_timeout = 30
+    reading, writing = os.pipe()
+    os.close(writing)
+    with open(reading) as connection:  # noqa: PTH123 - a connection that the other side has closed
+        environ = {"werkzeug.socket": connection}
+        assert small.client.get("/generate?length=500", environ_overrides=environ).status_code == 499
