@@ -15,6 +15,7 @@ from server.api import (
     departures,
     document,
     generate,
+    head,
     health,
     metrics,
     page,
@@ -94,5 +95,6 @@ def assemble(settings: Settings, engine: Engine, served: models.Served, card_for
     app.register_api(models.blueprint)
     app.register_api(health.blueprint)
     app.register_blueprint(apidocs.blueprint)
+    head.refuse(app, {generate.blueprint.name, compat.blueprint.name})
     document.register(app)  # the last: it describes the others
     return app

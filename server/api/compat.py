@@ -118,6 +118,17 @@ def register(app: Flask) -> None:
             request.environ["CONTENT_TYPE"] = JSON
 
 
+def is_asked_at_root() -> bool:
+    """Whether this GET of / is meant for `root` and not for the site: as nginx.conf's $root_is_asked."""
+    parts = request.query_string.decode("latin-1").split("&")
+    fields = {part.partition("=")[0] for part in parts if "=" in part}
+    if "sample" in fields:
+        return True
+    if "seed" in fields or "text/html" in request.headers.get("Accept", "").lower():
+        return False
+    return not fields.isdisjoint({"callback", *CloudRunFields.model_fields})
+
+
 def _object(*members: str) -> dict[str, Any]:
     """The schema of an object of these members, all of them text."""
     return {
@@ -163,8 +174,8 @@ _POSTED = {
 def root(query: RootQuery) -> Response | dict[str, str]:
     """Write an episode as gpt-2-cloud-run (`prefix`, ...) or pkm-ep-generator (`sample`) did; without fields, the way.
 
-    For browsers `/` is the site: nginx passes on what asks for `sample`, and what has fields, none of them `seed`, and
-    does not accept text/html.
+    For browsers `/` is the site: nginx passes on what asks for `sample`, and what has another of these fields, has no
+    `seed`, and does not accept text/html.
     """
     if not request.args:
         return _WAY

@@ -104,7 +104,10 @@ class GenerateQuery(Fields):
     ] = True
     stream: Annotated[
         bool,
-        Field(description="Answer with server-sent events while the text grows, and the record at its end."),
+        Field(
+            description="Answer with server-sent events while the text grows, and the record at its end. An EventSource"
+            " has to call close() on `done` and on `error`: it would ask anew, for another text, when the answer ends."
+        ),
     ] = False
 
 

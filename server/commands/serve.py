@@ -83,7 +83,8 @@ def require_free(address: str) -> None:
 
 def application() -> Flask:
     """The service's application, which gives out the page as well."""
-    from server.app import create_app  # in the process that serves, after the fork
+    from server.api import compat  # in the process that serves, after the fork
+    from server.app import create_app
 
     app = create_app()
 
@@ -94,21 +95,10 @@ def application() -> Flask:
         path = safe_join(str(SITE), name or "index.html")
         if request.method not in ("GET", "HEAD") or not path or not Path(path).is_file():
             return None
-        if not name and root_is_asked():
+        if not name and compat.is_asked_at_root():
             return None
         return send_from_directory(SITE, Path(path).relative_to(SITE), max_age=0)
 
     address = app.extensions["settings"].http
     click.echo(f"Pokegen is ready: http://{address}/ (Ctrl-C stops it)", err=True)
     return app
-
-
-def root_is_asked() -> bool:
-    """Whether an older service's client asks at /, and not a browser for the page: as nginx.conf's $root_is_asked."""
-    if "sample" in request.args:
-        return True
-    return (
-        bool(request.args)
-        and "seed" not in request.args
-        and "text/html" not in request.headers.get("Accept", "")
-    )

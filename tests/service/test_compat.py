@@ -3,15 +3,15 @@
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.service.stack import ROOT, Stack, running
+from tests.root import AT_ROOT, BROWSER, JQUERY, answered_by
+from tests.service.stack import ROOT, Stack, at_rest, running, wait_until
 from tests.service.test_nginx import assert_problem
 
-BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-JQUERY = {"Accept": "application/json, text/javascript, */*; q=0.01"}
 SITE = "text/html; charset=utf-8"
 
 
@@ -23,19 +23,27 @@ def stack(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
         yield stack
 
 
-@pytest.mark.parametrize("accept", [BROWSER, {"Accept": "*/*"}, JQUERY])
-@pytest.mark.parametrize("address", ["/", "/?", "/?prefix=Ash&seed=7", "/?seed=7&prefix=Ash&length=64"])
-def test_the_site_and_its_permalinks_are_pages_for_everybody(
-    stack: Stack, address: str, accept: dict[str, str]
+@pytest.mark.parametrize(("address", "accept", "who"), AT_ROOT)
+def test_at_the_root_is_the_site_but_for_older_clients(
+    stack: Stack, address: str, accept: dict[str, str], who: str
 ) -> None:
-    answer = stack.get(address, headers=accept)
+    lines = [f"GET {address} HTTP/1.1", "Host: a", *(f"{name}: {value}" for name, value in accept.items())]
+    status, _ = stack.raw("\r\n".join([*lines, "\r\n"]).encode())  # as it stands: requests would decode names
+    assert answered_by(status) == who
+
+
+def test_the_site_may_be_kept_but_is_asked_for(stack: Stack) -> None:
+    answer = stack.get("/?prefix=Ash&seed=7")
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, SITE)
     assert answer.headers["Cache-Control"] == "no-cache"
 
 
-def test_a_browser_gets_the_site_whatever_else_it_asks(stack: Stack) -> None:
-    assert stack.get("/?prefix=Ash", headers=BROWSER).headers["Content-Type"] == SITE
-    assert stack.get("/?utm_source=letter", headers=BROWSER).headers["Content-Type"] == SITE
+@pytest.mark.parametrize("path", ["/generate", "/generate?length=1", "/?sample=Ash", "/text-generate"])
+def test_no_text_is_written_for_head(stack: Stack, path: str) -> None:
+    answer = stack.request("HEAD", path, headers=BROWSER)
+    assert answer.status_code == 405
+    assert set(answer.headers["Allow"].split(", ")) == {"GET", "OPTIONS", "POST"}
+    assert stack.request("HEAD", "/", headers=BROWSER).status_code == 200  # the site
 
 
 @pytest.mark.parametrize("accept", [BROWSER, {"Accept": "*/*"}, JQUERY])
@@ -112,6 +120,7 @@ def test_what_nginx_refuses_by_itself_may_be_read_too(stack: Stack) -> None:
         ):
             assert answer.headers.get(ALLOWED) == allowed
             assert ("Retry-After" in answer.headers.get("Access-Control-Expose-Headers", "")) == bool(allowed)
+            assert answer.headers["Vary"] == "Origin"
         assert ALLOWED not in stack.get("/", headers=origin).headers  # the site is nobody else's
 
 
@@ -121,7 +130,10 @@ def test_open_to_all_is_open_to_every_script(new_stack: Callable[..., Stack]) ->
         assert script.headers["Content-Type"] == "text/javascript; charset=utf-8"
         assert script.text.startswith('show({"sample_text": "Ash')
         assert stack.get("/healthz", headers=FAN).headers[ALLOWED] == "*"
-        assert stack.get("/none", headers=FAN).headers[ALLOWED] == FAN["Origin"]
+        for origin in (FAN, {}):
+            refused = stack.get("/none", headers=origin)
+            assert refused.headers[ALLOWED] == "*"
+            assert "Vary" not in refused.headers
 
 
 @pytest.mark.parametrize("origins", [" ", '"; return 200 "', "https://fan.example $host", "(.*)"])
@@ -166,7 +178,19 @@ def test_a_browser_without_javascript_gets_a_page(stack: Stack) -> None:
 
 
 def test_a_busy_page_tries_again_by_itself(new_stack: Callable[..., Stack]) -> None:
+    one = {"POKEGEN_MAX_RUNNING": "1", "POKEGEN_MAX_WAITING": "0", "POKEGEN_MAX_SAMPLES": "1"}
+    with running(new_stack(**one)) as stack, ThreadPoolExecutor() as pool:
+        running_one = pool.submit(stack.get, "/generate?length=400&temperature=10")
+        wait_until(lambda: not at_rest(stack.http), within=20, what="the one place to be taken")
+        busy = stack.get("/generate?length=1", headers=BROWSER)
+        assert (busy.status_code, busy.headers["Content-Type"]) == (503, SITE)
+        assert busy.headers["Refresh"] == busy.headers["Retry-After"]
+        assert running_one.result().status_code == 200
+
+
+def test_the_page_of_a_text_that_takes_too_long_does_not_ask_again(new_stack: Callable[..., Stack]) -> None:
     with running(new_stack(POKEGEN_REQUEST_TIMEOUT="0.1")) as stack:
         slow = stack.get("/generate?length=1000&temperature=10", headers=BROWSER)
         assert (slow.status_code, slow.headers["Content-Type"]) == (503, SITE)
-        assert slow.headers["Refresh"] == slow.headers["Retry-After"]
+        assert "not done within 0.1 s" in slow.text
+        assert "Refresh" not in slow.headers

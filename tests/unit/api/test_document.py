@@ -89,6 +89,15 @@ def test_generate_is_said_to_be_json_events_or_a_page(app: OpenAPI) -> None:
     assert set(answer(app, post, 422)["content"]) == {"application/problem+json"}
 
 
+def test_who_streams_is_told_to_close_an_event_source(app: OpenAPI) -> None:
+    query = {
+        field["name"]: field["description"]
+        for field in app.api_doc["paths"]["/generate"]["get"]["parameters"]
+    }
+    body = app.api_doc["components"]["schemas"]["GenerateBody"]["properties"]["stream"]["description"]
+    assert "call close() on `done` and on `error`" in query["stream"] == body
+
+
 def test_examples_are_requests_and_answers(app: OpenAPI) -> None:
     post = app.api_doc["paths"]["/generate"]["post"]
     GenerateBody.model_validate(post["requestBody"]["content"]["application/json"]["example"])

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import requests
+from flask.testing import FlaskClient
 
+from server.commands.serve import application
 from server.weights import Checkpoint
+from tests.root import AT_ROOT, answered_by
 from tests.service.stack import descendants, free_ports
 from tests.terminal import POKEGEN, Terminal, bare_environment, pokegen
 
@@ -74,6 +77,23 @@ def test_the_page_and_the_api_are_there(serve: Callable[..., Served]) -> None:
         assert answer.status_code == 404
         assert answer.headers["Content-Type"] == "application/problem+json"
     assert served.stop(signal.SIGTERM) == 0
+
+
+@pytest.fixture(scope="module")
+def client(tiny_checkpoint: Checkpoint) -> Iterator[FlaskClient]:
+    """What `pokegen serve` serves, asked in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POKEGEN_CHECKPOINT", str(tiny_checkpoint.directory))
+        app = application()
+    yield app.test_client()
+    app.extensions["engine"].close()
+
+
+@pytest.mark.parametrize(("address", "accept", "who"), AT_ROOT)
+def test_at_the_root_those_are_answered_whom_nginx_would_pass_on(
+    client: FlaskClient, address: str, accept: dict[str, str], who: str
+) -> None:
+    assert answered_by(client.get(address, headers=accept).status_code) == who
 
 
 def test_at_the_root_a_permalink_is_the_page_and_an_older_client_is_answered(
