@@ -12,13 +12,15 @@ from tests.root import AT_ROOT, BROWSER, JQUERY, answered_by
 from tests.service.stack import ROOT, Stack, at_rest, running, wait_until
 from tests.service.test_nginx import assert_problem
 
+FAN, LOCAL = {"Origin": "https://fan.example"}, {"Origin": "http://[::1]:3000"}
 SITE = "text/html; charset=utf-8"
 
 
 @pytest.fixture(scope="module")
 def stack(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A service that the pages of another site may ask."""
-    variables = environment | {"POKEGEN_CORS_ORIGINS": "https://fan.example", "POKEGEN_REQUEST_TIMEOUT": "60"}
+    """A service that the pages of two other sites may ask."""
+    origins = f"{LOCAL['Origin']},{FAN['Origin']}"
+    variables = environment | {"POKEGEN_CORS_ORIGINS": origins, "POKEGEN_REQUEST_TIMEOUT": "60"}
     with running(Stack(tmp_path_factory.mktemp("compat") / "log", variables)) as stack:
         yield stack
 
@@ -81,7 +83,6 @@ def test_opengpt2(stack: Stack) -> None:
 
 # --- Cross-origin requests ---------------------------------------------------------------------------------------
 
-FAN = {"Origin": "https://fan.example"}
 ALLOWED = "Access-Control-Allow-Origin"
 PREFLIGHT = FAN | {
     "Access-Control-Request-Method": "POST",
@@ -113,7 +114,10 @@ def test_answers_and_errors_may_be_read_by_the_listed_site_alone(stack: Stack, p
 
 def test_what_nginx_refuses_by_itself_may_be_read_too(stack: Stack) -> None:
     json = {"Content-Type": "application/json"}
-    for origin, allowed in ((FAN, FAN["Origin"]), ({"Origin": "https://fan-example"}, None), ({}, None)):
+    listed = [(FAN, FAN["Origin"]), (LOCAL, LOCAL["Origin"])]
+    both = f"{LOCAL['Origin']},{FAN['Origin']}"
+    strangers = ["https://fan-example", "fan.example", both, f"x,{FAN['Origin']},|{FAN['Origin']}"]
+    for origin, allowed in (*listed, *(({"Origin": stranger}, None) for stranger in strangers), ({}, None)):
         for answer in (
             stack.post("/generate", b" " * 70_000, headers=json | origin),
             stack.get("/none", headers=origin),
