@@ -2,13 +2,14 @@
 
 import codecs
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from server.api.openai.schemas import Choice, CompletionRequest, FinishReason, Logprobs
 from server.engine import Generation, Sample, TokenLogprobs
 from server.weights import Tokenizer
+from server.weights.tokenizer import END_OF_TEXT
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Prompt:
         """What a reader asked for. Its tokens must be in the vocabulary."""
         if not isinstance(asked, str):
             return cls(tokenizer.decode(asked), asked, 0)
+        if asked == END_OF_TEXT:  # OpenAI's own default, by which it means a new document
+            asked = ""
         tokens = tokenizer.encode_prompt(asked)
         return cls(asked, tokens, int(tokens[0] == tokenizer.end_of_text))  # which no text has for a token
 
@@ -87,14 +90,21 @@ class GrowingChoice:
         self._told = 0  # characters of the sample's text
         self._listed = 0  # tokens of the sample
         self._lister = TokenLister(tokenizer.token_bytes, len(prompt.text))
+        self._ended = False
 
-    def piece(self, text: str) -> Choice:
-        """The next piece of the text."""
-        self._told += len(text)
-        return self._tell(text, until=len(self._prompt.text) + self._told)
+    def news(self, text: str) -> Iterator[Choice]:
+        """The next piece of the text, which may be empty; and the end, as soon as the sample has ended."""
+        if self._ended:  # and the end has told this text
+            return
+        if text and self._asked.max_tokens > 0:
+            self._told += len(text)
+            yield self._tell(text, until=len(self._prompt.text) + self._told)
+        if self._sample.done and self._sample.finish_reason != "cancelled":
+            self._ended = True
+            yield self.rest()
 
     def rest(self) -> Choice:
-        """What has not been told yet, all if there was no piece, when the generation is done."""
+        """What has not been told yet, all if there was no piece, when the sample is done."""
         if self._asked.max_tokens == 0:  # the engine makes one token at least; nobody is told
             return self._tell("", until=-math.inf, finish_reason="length")
         text = self._sample.text

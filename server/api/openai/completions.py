@@ -4,7 +4,6 @@ import secrets
 import time
 import uuid
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -12,7 +11,7 @@ from flask import Response, current_app
 from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel
 
-from server.api.departures import cancel_if_reader_leaves
+from server.api.departures import cancel_if_reader_leaves, require_reader
 from server.api.event_stream import HEARTBEAT, IDLE_SECONDS, PAUSE_SECONDS, event, event_stream
 from server.api.openai.choices import GrowingChoice, Prompt
 from server.api.openai.errors import ErrorAnswer
@@ -65,9 +64,9 @@ def complete(body: CompletionRequest) -> Response:
     )
     if body.stream:
         return event_stream(_events(body, answer, generations, choices))
-    with _all_or_none(generations):
-        for generation in generations:
-            generation.result()
+    for generation in generations:
+        generation.result()
+    require_reader(*generations)
     answer.choices = [choice.rest() for of_prompt in choices for choice in of_prompt]
     answer.usage = _usage(body, generations)
     return Response(
@@ -92,38 +91,26 @@ def _prompts(asked: CompletionRequest, engine: Engine) -> list[Prompt]:
 
 
 def _submit(asked: CompletionRequest, prompts: list[Prompt], engine: Engine) -> list[Generation]:
-    """All prompts' generations, which end when the reader leaves; or none, where one of them is refused."""
+    """All prompts' generations, which end with the answer, be it that one of them is refused."""
     settings: Settings = current_app.extensions["settings"]
     params = _sampling_params(asked)
     generations: list[Generation] = []
-    with _all_or_none(generations):
-        for prompt in prompts:
-            try:
-                generations.append(engine.submit(prompt.tokens, params, settings.request_timeout))
-            except PromptTooLongError as error:
-                detail = (
-                    f"It is {error.tokens} tokens long and may be {error.limit} at most"
-                    f" (n_ctx {engine.hparams.n_ctx}, one of them for the answer); shorten it"
-                )
-                raise ProblemError(
-                    HTTPStatus.BAD_REQUEST,
-                    f"prompt: {detail}",
-                    [FieldError(field="prompt", detail=detail)],
-                    code="context_length_exceeded",
-                ) from None
-            cancel_if_reader_leaves(generations[-1])
+    for prompt in prompts:
+        try:
+            generations.append(engine.submit(prompt.tokens, params, settings.request_timeout))
+        except PromptTooLongError as error:
+            detail = (
+                f"It is {error.tokens} tokens long and may be {error.limit} at most"
+                f" (n_ctx {engine.hparams.n_ctx}, one of them for the answer); shorten it"
+            )
+            raise ProblemError(
+                HTTPStatus.BAD_REQUEST,
+                f"prompt: {detail}",
+                [FieldError(field="prompt", detail=detail)],
+                code="context_length_exceeded",
+            ) from None
+        cancel_if_reader_leaves(generations[-1])
     return generations
-
-
-@contextmanager
-def _all_or_none(generations: list[Generation]) -> Iterator[None]:
-    """Give all of them up where something is raised: nobody will read the others."""
-    try:
-        yield
-    except BaseException:
-        for generation in generations:
-            generation.cancel()
-        raise
 
 
 def _sampling_params(asked: CompletionRequest) -> SamplingParams:
@@ -147,33 +134,35 @@ def _events(
     generations: list[Generation],
     choices: list[list[GrowingChoice]],
 ) -> Generator[str]:
-    """The answer in chunks: pieces of all choices in turn, of each what ended it, and the usage."""
+    """The answer in chunks: pieces of all choices side by side, of each what ended it, and the usage."""
     with_usage = asked.stream_options is not None and asked.stream_options.include_usage
 
     def chunk(*told: Choice, usage: Usage | None = None) -> str:
         part = answer.model_copy(update={"choices": list(told), "usage": usage})
         return event(part.model_dump_json(exclude=None if with_usage else {"usage"}))
 
-    # Each prompt's stream waits its share of the time, so that all are heard as often as one would be.
-    share = 1 / len(generations)
-    streams = {
-        number: generation.stream(idle=IDLE_SECONDS * share, pause=PAUSE_SECONDS * share)
-        for number, generation in enumerate(generations)
-    }
-    with _all_or_none(generations):
-        while streams:
-            for number, stream in list(streams.items()):
-                try:
-                    piece = next(stream)
-                except StopIteration:
-                    del streams[number]
-                    for choice in choices[number]:
-                        yield chunk(choice.rest())
-                    continue
+    streams = [generation.stream(idle=0) for generation in generations]
+
+    def news() -> Iterator[str]:
+        """What has come since the last time, of every prompt; waits for nothing."""
+        for stream, of_prompt in zip(streams, choices, strict=True):
+            text = dict.fromkeys(range(asked.n), "")
+            for piece in stream:
                 if piece is None:
-                    yield HEARTBEAT
-                elif asked.max_tokens > 0:
-                    yield chunk(choices[number][piece.sample].piece(piece.text))
+                    break
+                text[piece.sample] += piece.text
+            for number, choice in enumerate(of_prompt):
+                yield from (chunk(told) for told in choice.news(text[number]))
+
+    # Prompts begin in their order: while one waits, those behind it do. So the first that has not ended is the one to
+    # wait for, and its pace is everybody's.
+    for generation in generations:
+        for beat in generation.stream(idle=IDLE_SECONDS, pause=PAUSE_SECONDS):
+            yield from news()
+            if beat is None:
+                yield HEARTBEAT
+        yield from news()
+    require_reader(*generations)
     if with_usage:
         yield chunk(usage=_usage(asked, generations))
     yield event("[DONE]")

@@ -53,10 +53,23 @@ StopString = Annotated[str, Field(min_length=1)]
 
 
 def _allow_null(schema: dict[str, Any]) -> None:
-    """Every parameter that has a default may be null, which stands for it."""
     for name, parameter in schema["properties"].items():
         if parameter.get("default") is not None:
             schema["properties"][name] = {"anyOf": [parameter, {"type": "null"}]}
+
+
+class Parameters(BaseModel):
+    """Parameters of JSON's types. Each that has a default may be null, which stands for it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_allow_null)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_the_default(cls, data: object) -> object:
+        if not isinstance(data, dict):
+            return data
+        optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
+        return {name: value for name, value in data.items() if value is not None or name not in optional}
 
 
 # One request and its answer, for the OpenAPI document.
@@ -79,25 +92,19 @@ _ANSWER = {
 }
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(Parameters):
     """How to stream."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     include_usage: Annotated[bool, Field(description="Send `usage` in a last chunk that has no choice.")] = (
         False
     )
-    include_obfuscation: Annotated[bool, NEUTRAL, Field(json_schema_extra={"const": False})] = False
+    include_obfuscation: Annotated[bool, Field(description="Accepted, and not looked at.")] = False
 
 
-class CompletionRequest(Fields):
+class CompletionRequest(Fields, Parameters):
     """OpenAI's parameters, and top_k."""
 
-    model_config = ConfigDict(
-        strict=True,
-        json_schema_extra=_allow_null,
-        openapi_extra={"example": _ASKED},  # type: ignore[typeddict-unknown-key]
-    )
+    model_config = ConfigDict(openapi_extra={"example": _ASKED})  # type: ignore[typeddict-unknown-key]
 
     model: Annotated[str, Field(description="The model's name, which GET /v1/models tells.")]
     prompt: Annotated[
@@ -105,7 +112,10 @@ class CompletionRequest(Fields):
         _said_as(
             "a text, a list of texts, a list of tokens, or a list of lists of tokens; and no list empty"
         ),
-        Field(description="A text or a list of tokens, or several of them. Empty text: a new document."),
+        Field(
+            description="A text or a list of tokens, or several of them. The empty text, or `<|endoftext|>` alone:"
+            " a new document."
+        ),
     ] = ""
     max_tokens: Annotated[
         int, Field(ge=0, le=65536, description="The most new tokens; 0 only with echo. n_ctx may lower it.")
@@ -158,15 +168,6 @@ class CompletionRequest(Fields):
         None
     )
     suffix: Annotated[str, NEUTRAL, Field(json_schema_extra={"const": ""})] = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_the_default(cls, data: dict[str, Any]) -> dict[str, Any]:
-        return {
-            name: value
-            for name, value in data.items()
-            if value is not None or name == "model" or name not in cls.model_fields
-        }
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

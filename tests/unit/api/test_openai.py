@@ -75,6 +75,11 @@ def test_it_is_the_text_of_generate(client: FlaskClient) -> None:
 def test_an_empty_prompt_begins_a_document(client: FlaskClient, tiny_checkpoint: Checkpoint) -> None:
     begun = text(client, prompt=[tiny_checkpoint.tokenizer.end_of_text])
     assert text(client, prompt="") == text(client, prompt=None) == begun
+    usage = ask(client, prompt="")["usage"]
+    for prompt in ("<|endoftext|>", ["<|endoftext|>"]):  # OpenAI's own default
+        assert texts(ask(client, prompt=prompt)) == [begun]
+        assert ask(client, prompt=prompt)["usage"] == usage
+    assert text(client, prompt="<|endoftext|>a", echo=True).startswith("<|endoftext|>a"), "only characters"
     response = client.post("/v1/completions", json={"model": "tiny", "seed": 7})
     assert texts(response.get_json()) == [begun]
 
@@ -180,13 +185,13 @@ def lists(client: FlaskClient, **parameters: object) -> tuple[str, dict[str, Any
 
 def joined(tokens: list[str]) -> str:
     """The text that tokens make; those that are parts of a character say their bytes."""
-    raw = b""
-    for token in tokens:
-        if token.startswith("bytes:"):
-            raw += bytes.fromhex(token.removeprefix("bytes:").replace("\\x", ""))
-        else:
-            raw += token.encode()
-    return raw.decode("utf-8", "replace")
+    return b"".join(map(bytes_of, tokens)).decode("utf-8", "replace")
+
+
+def bytes_of(token: str) -> bytes:
+    if token.startswith("bytes:"):
+        return bytes.fromhex(token.removeprefix("bytes:").replace("\\x", ""))
+    return token.encode()
 
 
 def test_without_logprobs_there_are_none(client: FlaskClient) -> None:
@@ -227,12 +232,19 @@ def test_the_likeliest_and_the_token_itself(client: FlaskClient) -> None:
     assert lists(client, logprobs=0)[1]["top_logprobs"] is None
 
 
-def test_they_are_the_models_own_whatever_the_temperature(client: FlaskClient) -> None:
+def test_they_are_the_models_own_whatever_the_temperature(
+    client: FlaskClient, tiny_checkpoint: Checkpoint
+) -> None:
     """So a text is scored alike when it is made and when it is a prompt."""
-    whole, made = lists(client, logprobs=2, echo=True, temperature=0)
-    _, scored = lists(client, prompt=whole, logprobs=2, echo=True, max_tokens=0, temperature=2)
-    if scored["tokens"] == made["tokens"]:  # else the text has been cut into other tokens
-        assert scored["token_logprobs"] == pytest.approx(made["token_logprobs"], abs=0.2)
+    prompt = tiny_checkpoint.tokenizer.encode(PROMPT)
+    _, made = lists(client, prompt=prompt, logprobs=2, echo=True, temperature=0)
+    token_of = {raw: token for token, raw in enumerate(tiny_checkpoint.tokenizer.token_bytes)}
+    tokens = [token_of[bytes_of(token)] for token in made["tokens"]]
+    assert tokens[: len(prompt)] == prompt
+    _, scored = lists(client, prompt=tokens, logprobs=2, echo=True, max_tokens=0, temperature=2)
+    assert scored["tokens"] == made["tokens"]
+    assert scored["token_logprobs"][0] is made["token_logprobs"][0] is None
+    assert scored["token_logprobs"][1:] == pytest.approx(made["token_logprobs"][1:], abs=0.2)
 
 
 def test_a_prompt_is_scored_token_by_token(client: FlaskClient, tiny_checkpoint: Checkpoint) -> None:
@@ -265,17 +277,24 @@ def test_where_a_stop_string_cuts_the_tokens_behind_are_left_away(client: FlaskC
 
 
 def test_the_end_of_the_text_is_listed_behind_it(client: FlaskClient) -> None:
-    """As the token that was drawn; the text does not have it."""
-    ended = [
-        choice
-        for seed in range(40)
-        for choice in ask(client, n=8, max_tokens=60, logprobs=0, seed=seed, temperature=2)["choices"]
-        if choice["finish_reason"] == "stop"
-    ]
-    assert ended, "of 320 texts one at least ends"
-    for choice in ended:
-        assert choice["logprobs"]["tokens"][-1] == "<|endoftext|>"
-        assert joined(choice["logprobs"]["tokens"][:-1]).startswith(choice["text"])
+    """As the token that was drawn; the text does not have it, so the usage does not count it."""
+    answers = [ask(client, n=8, max_tokens=60, logprobs=0, seed=i, temperature=2) for i in range(40)]
+    n_ended = 0
+    for answer in answers:
+        ended = [choice for choice in answer["choices"] if choice["finish_reason"] == "stop"]
+        for choice in ended:
+            assert choice["logprobs"]["tokens"][-1] == "<|endoftext|>"
+            assert joined(choice["logprobs"]["tokens"][:-1]).startswith(choice["text"])
+        listed = sum(len(choice["logprobs"]["tokens"]) for choice in answer["choices"])
+        assert answer["usage"]["completion_tokens"] == listed - len(ended)
+        n_ended += len(ended)
+    assert n_ended, "of 320 texts one at least ends"
+
+
+def test_what_begins_a_text_prompt_is_counted_and_not_listed(client: FlaskClient) -> None:
+    answer = ask(client, logprobs=0, echo=True, max_tokens=0)
+    [choice] = answer["choices"]
+    assert answer["usage"]["prompt_tokens"] == len(choice["logprobs"]["tokens"]) + 1
 
 
 def test_two_tokens_of_one_text_are_the_likelier_one() -> None:

@@ -172,7 +172,9 @@ def test_of_several_prompts_all_are_taken_or_none(small: Small) -> None:
     """There is one place, and no queue: the second prompt is refused, and the first one's place is free again."""
     small.settings.max_samples = 2
     small.core.open.clear()
-    error(ask(small.client, model="small", prompt=["Ash", "Misty"], max_tokens=50), 503)
+    response = ask(small.client, model="small", prompt=["Ash", "Misty"], max_tokens=50)
+    error(response, 503)
+    response.close()
     small.core.open.set()
     for _ in range(1000):
         if small.engine.statistics().ended["cancelled"]:

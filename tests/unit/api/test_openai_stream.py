@@ -1,9 +1,13 @@
 """/v1/completions as a stream: the same choices in pieces."""
 
 import json
+import os
+import statistics
 import threading
+import time
 from collections.abc import Callable
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -11,7 +15,9 @@ from flask.testing import FlaskClient
 from flask_openapi3 import OpenAPI
 from werkzeug.test import TestResponse
 
+from server.api.event_stream import PAUSE_SECONDS
 from server.engine import SamplingParams
+from server.engine.scheduler import Drawn, Slice
 from tests.unit.api.conftest import Small
 
 Chunk = dict[str, Any]
@@ -86,11 +92,87 @@ def test_the_usage_comes_last_and_has_no_choice(client: FlaskClient) -> None:
     assert all("usage" not in chunk for chunk in stream(client, stream_options={"include_usage": False}))
 
 
-def test_all_choices_grow_side_by_side(client: FlaskClient) -> None:
-    chunks = stream(client, prompt=["Ash was", "Misty is"], n=2, max_tokens=200, temperature=0.5)
-    pieces = [choice for chunk in chunks for choice in chunk["choices"]]
-    first_end = next(i for i, piece in enumerate(pieces) if piece["finish_reason"])
-    assert {piece["index"] for piece in pieces[:first_end]} == {0, 1, 2, 3}
+def test_what_is_null_in_the_options_is_the_default_and_obfuscation_is_nothing(client: FlaskClient) -> None:
+    plain = put_together(stream(client))
+    for options in (
+        {"include_usage": None, "include_obfuscation": None},
+        {"include_obfuscation": True},
+        {"include_obfuscation": False},
+    ):
+        chunks = stream(client, stream_options=options)
+        assert put_together(chunks) == plain
+        assert all("usage" not in chunk for chunk in chunks)
+
+
+# --- When what comes ---------------------------------------------------------------------------------------------
+
+STEP_SECONDS = 0.01
+
+
+@pytest.fixture
+def make_slow_client(
+    make_app: Callable[..., OpenAPI], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., FlaskClient]:
+    """Of a service each step of which takes a while, as a large model's does."""
+
+    def make(**settings: object) -> FlaskClient:
+        app = make_app(**settings)
+        core = app.extensions["engine"]._core
+        step = core.step
+
+        def slow_step(batch: list[Slice]) -> list[Drawn]:
+            time.sleep(STEP_SECONDS)
+            drawn: list[Drawn] = step(batch)
+            return drawn
+
+        monkeypatch.setattr(core, "step", slow_step)
+        return app.test_client()
+
+    return make
+
+
+class Told(NamedTuple):
+    """A choice's piece, or its end, and when it came."""
+
+    at: float
+    choice: int
+    text: str
+    finish_reason: str | None
+
+
+def told(client: FlaskClient, **parameters: object) -> list[Told]:
+    pieces = []
+    for data in ask(client, stream=True, **parameters).iter_encoded():
+        if data.startswith(b"data: {"):
+            [choice] = json.loads(data.removeprefix(b"data: "))["choices"]
+            pieces.append(Told(time.monotonic(), choice["index"], choice["text"], choice["finish_reason"]))
+    return pieces
+
+
+def test_all_choices_grow_side_by_side(make_slow_client: Callable[..., FlaskClient]) -> None:
+    pieces = told(make_slow_client(), prompt=["Ash was", "Misty is"], n=2, max_tokens=60, temperature=0.5)
+    first_end = next(i for i, piece in enumerate(pieces) if piece.finish_reason)
+    assert {piece.choice for piece in pieces[:first_end]} == {0, 1, 2, 3}
+
+
+def test_each_prompt_comes_at_the_same_pace_while_others_wait_and_when_they_have_ended(
+    make_slow_client: Callable[..., FlaskClient],
+) -> None:
+    pieces = told(make_slow_client(max_running=1), prompt=["Ash"] * 4, max_tokens=60, temperature=0.5)
+    for index in range(4):
+        times = [piece.at for piece in pieces if piece.choice == index and piece.text]
+        pace = statistics.median(after - before for before, after in pairwise(times))
+        assert 0.8 * PAUSE_SECONDS < pace < 4 * PAUSE_SECONDS, f"prompt {index}, {len(times)} pieces"
+
+
+def test_a_choice_hears_its_end_while_others_go_on(make_slow_client: Callable[..., FlaskClient]) -> None:
+    client = make_slow_client()
+    asked: dict[str, object] = {"n": 2, "max_tokens": 60}
+    first, second = (choice["text"] for choice in ask(client, **asked).get_json()["choices"])
+    stop = next(first[i : i + 2] for i in range(4, len(first)) if first[i : i + 2] not in second)
+    pieces = told(client, **asked, stop=stop)
+    [end] = [i for i, piece in enumerate(pieces) if (piece.choice, piece.finish_reason) == (0, "stop")]
+    assert sum(piece.choice == 1 for piece in pieces[end:]) > 3
 
 
 def test_a_refusal_is_no_stream(client: FlaskClient, small: Small) -> None:
@@ -137,3 +219,20 @@ def test_closing_the_stream_frees_the_places(make_app: Callable[..., OpenAPI]) -
     assert engine.statistics().running == 0
     assert ended["cancelled"] >= 1
     assert ended["cancelled"] + ended["stop"] == 4
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_who_has_left_is_told_no_end(small: Small, streams: bool) -> None:
+    """Also where only the sending half of the connection is closed, and what is told still arrives."""
+    small.settings.request_timeout = 30
+    reading, writing = os.pipe()
+    os.close(writing)
+    with open(reading) as connection:  # noqa: PTH123 - a connection that the other side has closed
+        response = small.client.post(
+            "/v1/completions",
+            json={"model": "small", "max_tokens": 500, "stream": streams},
+            environ_overrides={"werkzeug.socket": connection},
+        )
+        assert response.status_code == (200 if streams else 499)
+        assert "[DONE]" not in response.text
+        assert '"finish_reason":"' not in response.text
