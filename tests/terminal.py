@@ -12,6 +12,7 @@ import termios
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 POKEGEN = Path(sys.executable).with_name("pokegen")
 
@@ -44,17 +45,36 @@ def bare_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
 class Terminal:
     """`pokegen` at a terminal: what is typed arrives as keys, Ctrl-C included, and what it shows can be waited for.
 
-    reads: in how many pieces it came, at least
+    Used in a `with`, at whose end nothing of it runs any more, however that came.
+
+    received: the bytes that the terminal was given
+    reads: in how many pieces they came, at least
     """
 
-    def __init__(self, *arguments: object, env: Mapping[str, str] | None = None) -> None:
-        self._pid, self._terminal = pty.fork()
-        if self._pid == 0:
+    def __init__(
+        self, *arguments: object, env: Mapping[str, str] | None = None, output: Path | None = None
+    ) -> None:
+        """output: the file that is its standard output, in place of the terminal."""
+        self.pid, self._terminal = pty.fork()
+        if self.pid == 0:
+            if output:
+                os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT, 0o600), 1)
             os.execve(POKEGEN, ["pokegen", *map(str, arguments)], bare_environment(env))  # noqa: S606
         termios.tcsetwinsize(self._terminal, (50, 400))  # no line is too long for it
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._shown = ""
+        self._status: int | None = None
+        self.received = b""
         self.reads = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is None:
+            os.kill(self.pid, signal.SIGKILL)  # what it has started hears of it from the kernel: SIGHUP
+            self._reap()
+        os.close(self._terminal)
 
     def type(self, keys: str) -> None:
         os.write(self._terminal, keys.encode())
@@ -74,10 +94,13 @@ class Terminal:
         while self._read(give_up):
             pass
         if time.monotonic() >= give_up:
-            os.kill(self._pid, signal.SIGKILL)
-        status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
-        os.close(self._terminal)
-        return status, self._shown
+            os.kill(self.pid, signal.SIGKILL)
+        return self._reap(), self._shown
+
+    def _reap(self) -> int:
+        if self._status is None:
+            self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self._status
 
     def _read(self, give_up: float) -> bool:
         """Take in what comes next. False when nothing comes any more, or not in time."""
@@ -88,5 +111,6 @@ class Terminal:
         except OSError:  # how Linux says that the other side is closed
             return False
         self.reads += 1
+        self.received += data
         self._shown = _CONTROL.sub("", self._shown + self._decoder.decode(data))
         return bool(data)

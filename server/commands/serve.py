@@ -76,8 +76,10 @@ def require_free(address: str) -> None:
     try:
         socket.create_server((host, int(port))).close()
     except OSError as error:
+        # create_server repeats the address behind the reason.
+        why, _, _ = (error.strerror or str(error)).partition(" (while")
         raise click.ClickException(
-            f"cannot listen on {address}: {os.strerror(error.errno or 0)}. Choose another --port, or --host"
+            f"cannot listen on {address}: {why}. Choose another --port, or --host"
         ) from None
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -168,6 +169,13 @@ def test_a_taken_port_stops_the_start_with_one_line(
     [line] = ended.stderr.splitlines()
     assert "Address already in use" in line
     assert f"make run {variable}=" in line
+
+
+def test_a_host_that_does_not_exist_stops_the_start_with_one_line(new_stack: Callable[..., Stack]) -> None:
+    ended = new_stack(HOST="nosuch.invalid").run_to_the_end()
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert re.search("(Name or service not known|failure in name resolution|No address associated)", line)
 
 
 def test_a_missing_checkpoint_stops_the_start_with_one_line(

@@ -1,5 +1,6 @@
 """`pokegen serve`: the page and the API from one process, for development."""
 
+import re
 import signal
 import socket
 import subprocess
@@ -110,10 +111,10 @@ def test_at_the_root_a_permalink_is_the_page_and_an_older_client_is_answered(
 
 def test_ctrl_c_ends_it_in_silence(tiny_checkpoint: Checkpoint) -> None:
     (port,) = free_ports(1)
-    terminal = Terminal("serve", f"--port={port}", f"--checkpoint={tiny_checkpoint.directory}")
-    terminal.wait_for("(Ctrl-C stops it)\n")
-    terminal.type("\x03")
-    assert terminal.end() == (0, "^C")
+    with Terminal("serve", f"--port={port}", f"--checkpoint={tiny_checkpoint.directory}") as terminal:
+        terminal.wait_for("(Ctrl-C stops it)\n")
+        terminal.type("\x03")
+        assert terminal.end() == (0, "^C")
 
 
 def test_a_port_that_is_taken_is_said_at_once(tiny_checkpoint: Checkpoint) -> None:
@@ -122,6 +123,15 @@ def test_a_port_that_is_taken_is_said_at_once(tiny_checkpoint: Checkpoint) -> No
         done = pokegen("serve", f"--port={port}", f"--checkpoint={tiny_checkpoint.directory}")
     assert done.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use. Choose another --port" in done.stderr
+
+
+def test_a_host_that_does_not_exist_is_said(tiny_checkpoint: Checkpoint) -> None:
+    done = pokegen(
+        "serve", "--host=nosuch.invalid", "--port=5000", f"--checkpoint={tiny_checkpoint.directory}"
+    )
+    assert done.returncode == 1
+    why = "Name or service not known|Temporary failure in name resolution|No address associated with hostname"
+    assert re.search(rf"cannot listen on nosuch.invalid:5000: ({why})\. Choose another", done.stderr)
 
 
 def test_it_does_not_start_with_what_the_service_would_not_start_with(tmp_path: Path) -> None:
