@@ -1,6 +1,10 @@
 """The command line: `pokegen COMMAND`. A command is a module, loaded when it is run: no other waits for it."""
 
 import importlib
+import os
+import select
+import sys
+import traceback
 from typing import IO, Any
 
 import click
@@ -54,10 +58,20 @@ INTERRUPTED = 130  # as shells say it: 128 and the number of SIGINT
 
 
 class Failure(click.ClickException):
-    """What ended a command, in one line that says what to mend."""
+    """What ended a command, in one line that says what to mend; POKEGEN_LOG_LEVEL=DEBUG shows where it comes from."""
+
+    def __init__(self, error: Exception) -> None:
+        # Mostly a value that is refused, but nothing tells it from a fault of ours, whose place matters.
+        hint = (
+            " (POKEGEN_LOG_LEVEL=DEBUG shows where this comes from)" if isinstance(error, ValueError) else ""
+        )
+        super().__init__(f"{error}{hint}")
+        self._error = error
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print it on standard error."""
+        if os.environ.get("POKEGEN_LOG_LEVEL") == "DEBUG":
+            click.echo("".join(traceback.format_exception(self._error)), file, err=True, nl=False)
         click.echo(f"pokegen: {self.message}", file, err=True)
 
 
@@ -68,8 +82,16 @@ def is_for_the_user(error: Exception) -> bool:
     from server.settings import SettingsError
     from server.weights import CheckpointError
 
-    known = (ValueError, OSError, CheckpointError, EngineError, SettingsError)
-    return isinstance(error, known) and not isinstance(error, BrokenPipeError)
+    return isinstance(error, (ValueError, OSError, CheckpointError, EngineError, SettingsError))
+
+
+def reader_has_left() -> bool:
+    """Whether standard output is a pipe that nobody reads any more; other pipes and connections break, too."""
+    if not sys.stdout:
+        return False
+    poll = select.poll()
+    poll.register(sys.stdout, 0)  # which leaves only what is wrong with it
+    return bool(poll.poll(0))
 
 
 class Commands(click.Group):
@@ -78,14 +100,23 @@ class Commands(click.Group):
     def invoke(self, context: click.Context) -> Any:  # noqa: ANN401 - as click has it
         """Run the command that is named; what a user can mend is one line, and every end has its exit status."""
         try:
-            return super().invoke(context)
+            result = super().invoke(context)
+            if sys.stdout:  # which is None where it was closed
+                sys.stdout.flush()
+            return result
         except KeyboardInterrupt:
             click.echo(err=True)  # behind the ^C of the terminal
             context.exit(INTERRUPTED)
+        except BrokenPipeError as error:
+            if not reader_has_left():
+                raise Failure(error) from error
+            # `head` has had enough, which is no error. Python flushes once more when it ends, and would complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            context.exit()
         except Exception as error:
             if not is_for_the_user(error):
                 raise
-            raise Failure(str(error)) from error
+            raise Failure(error) from error
 
     def list_commands(self, context: click.Context) -> list[str]:
         """All of them."""

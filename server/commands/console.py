@@ -1,11 +1,8 @@
 """What commands have in common: examples in their help, how an interruption is said, text as UTF-8."""
 
-import contextlib
 import io
-import os
 import re
 import sys
-from collections.abc import Iterator
 from typing import TextIO
 
 import click
@@ -38,25 +35,25 @@ class Text(click.ParamType[str]):
         return value
 
 
-def as_utf8(stream: TextIO) -> TextIO:
-    """A standard stream that reads or writes UTF-8 whatever the locale says.
+def standard_input() -> TextIO:
+    """Where prompts come from, in UTF-8 whatever the locale says. Raises ClickException where it is closed.
 
-    What is read and is none is kept as surrogates, which `Tokenizer.encode` refuses.
+    What is no UTF-8 is kept as surrogates, which `Tokenizer.encode` refuses.
     """
+    return _as_utf8(sys.stdin, "input")
+
+
+def standard_output() -> TextIO:
+    """Where texts go, in UTF-8 whatever the locale says. Raises ClickException where it is closed."""
+    return _as_utf8(sys.stdout, "output")
+
+
+def _as_utf8(stream: TextIO | None, name: str) -> TextIO:
+    if stream is None:  # as Python has it after >&- or <&-
+        raise click.ClickException(f"standard {name} is closed")
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     return stream
-
-
-@contextlib.contextmanager
-def standard_output() -> Iterator[TextIO]:
-    """Where texts go, until whoever reads it through a pipe, such as `head`, has had enough: that is no error."""
-    try:
-        yield as_utf8(sys.stdout)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes once more when it ends, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def visible(text: str) -> str:

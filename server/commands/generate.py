@@ -159,9 +159,10 @@ def command(
             except KeyboardInterrupt:
                 if not destination_path:
                     raise
+                in_place = " in place of --overwrite" if overwrite else ""
                 raise Interrupted(
                     f"interrupted: {writer.written} whole texts were written; the same command goes on with"
-                    f" --seed {params.seed} --skip {skip + writer.written} --append"
+                    f" --seed {params.seed} --skip {skip + writer.written} --append{in_place}"
                 ) from None
 
 

@@ -8,8 +8,8 @@ from typing import IO, Any
 
 import click
 
-from server.commands.console import as_utf8, examples, standard_output, visible
-from server.commands.history import History, history_file
+from server.commands.console import examples, standard_input, standard_output, visible
+from server.commands.history import History
 from server.commands.options import Model, with_batch_size, with_model, with_sampling
 from server.commands.samples import AHEAD, Wish, in_order
 from server.engine import MAX_SEED, Engine, SamplingParams
@@ -143,30 +143,26 @@ class Conversation:
 
 
 def typed_lines() -> Iterator[str]:
-    """What is typed at the terminal, with editing and a memory. Ctrl-C clears the line, Ctrl-D ends it."""
-    try:
-        history = History(history_file())
-    except OSError as error:
-        history = None
-        click.echo(f"pokegen: what you type will not be kept: {error}", err=True)
+    """What is typed at the terminal, with editing and a memory. Ctrl-C clears the line, Ctrl-D ends it.
+
+    The prompt and the line break go to standard error where standard output is a file or a pipe, for the texts alone.
+    """
+    history = History()
+    elsewhere = not sys.stdout.isatty()
     while True:
+        if elsewhere:
+            click.echo(PROMPT, nl=False, err=True)
         try:
-            typed = input(PROMPT)
+            typed = input("" if elsewhere else PROMPT)
         except KeyboardInterrupt:
-            click.echo()
+            click.echo(err=elsewhere)
             continue
         except EOFError:
-            click.echo()
+            click.echo(err=elsewhere)
             return
-        if history and typed.strip():
+        if typed.strip():
             history.add(typed)
         yield typed
-
-
-def piped_lines() -> Iterator[str]:
-    """The lines of standard input."""
-    for line in as_utf8(sys.stdin):
-        yield line.rstrip("\n")
 
 
 @click.command(
@@ -213,10 +209,11 @@ def command(
     Ctrl-C stops a text, Ctrl-D leaves. Where standard input is no terminal, each of its lines is a prompt, and the exit
     status is 1 if one of them was refused.
     """
-    with_terminal = sys.stdin.isatty()
-    lines = typed_lines() if with_terminal else piped_lines()
+    standard, out = standard_input(), standard_output()
+    with_terminal = standard.isatty()
+    lines = typed_lines() if with_terminal else (line.rstrip("\n") for line in standard)
     refused = False
-    with model.running(batch_size, max_waiting=2 * AHEAD * batch_size) as engine, standard_output() as out:
+    with model.running(batch_size, max_waiting=2 * AHEAD * batch_size) as engine:
         params = SamplingParams(length=length or engine.hparams.n_ctx // 2, nsamples=nsamples, **sampling)
         conversation = Conversation(engine, params, batch_size, out)
         for typed in lines:
@@ -224,7 +221,7 @@ def command(
                 conversation.answer(typed)
             except RefusedError as error:
                 refused = True
-                click.echo(error, err=True)
+                click.echo(visible(str(error)), err=True)
             except KeyboardInterrupt:
                 if not with_terminal:
                     raise

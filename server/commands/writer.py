@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,13 @@ from server.api.sentences import until_last_sentence_end
 from server.commands.console import standard_output, visible
 from server.commands.samples import Wish
 from server.engine import Generation
+
+# The control characters that json.dumps leaves as they are, and a terminal obeys.
+_CONTROL = re.compile(r"[\x7f-\x9f]")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Form:
             "finish_reason": sample.finish_reason,
             "tokens": len(sample.tokens),
         }
-        return json.dumps(fields, ensure_ascii=False) + "\n"
+        return _CONTROL.sub(_escaped, json.dumps(fields, ensure_ascii=False)) + "\n"
 
 
 class Writer:
@@ -65,18 +73,19 @@ class Writer:
             return
         record = self._form.record(wish, generation)
         with uninterrupted():
-            self._out.write(record)
-            self._out.flush()
+            self._say(record)
             self.written += 1
 
     def _show(self, wish: Wish, generation: Generation) -> None:
         if self._form.include_prefix:
-            self._out.write(visible(str(wish.prompt)))
+            self._say(str(wish.prompt))
         for piece in generation.stream():
             if piece:
-                self._out.write(visible(piece.text))
-                self._out.flush()
-        self._out.write(f"\n{self._form.sample_delim}")
+                self._say(piece.text)
+        self._say(f"\n{self._form.sample_delim}")
+
+    def _say(self, text: str) -> None:
+        self._out.write(visible(text) if self.to_terminal else text)
         self._out.flush()
 
 
@@ -104,5 +113,4 @@ def opened(destination: Path | None, append: bool) -> Iterator[IO[str]]:
         with destination.open("a" if append else "w", encoding="utf-8") as file:
             yield file
     else:
-        with standard_output() as out:
-            yield out
+        yield standard_output()

@@ -130,6 +130,43 @@ def test_what_a_user_can_mend_is_one_line(tmp_path: Path) -> None:
     assert result.stderr.count("\n") == 1
 
 
+def test_where_a_value_was_refused_can_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ValueError may be a fault of ours, whose place matters."""
+    texts = tmp_path / "texts.nix"
+    texts.touch()
+    arguments = ["prepare", str(texts), "--out", str(tmp_path / "out")]
+    short = pokegen(*arguments)
+    assert short.returncode == 1
+    assert short.stderr == (
+        f"pokegen: {texts}: can't tell its format by its name: want .jsonl, .csv or .txt"
+        " (POKEGEN_LOG_LEVEL=DEBUG shows where this comes from)\n"
+    )
+    monkeypatch.setenv("POKEGEN_LOG_LEVEL", "DEBUG")
+    long = pokegen(*arguments)
+    assert long.stderr.startswith("Traceback (most recent call last):\n")
+    assert "finetune/prepare/inputs.py" in long.stderr
+    assert long.stderr.endswith(short.stderr)
+
+
+def test_a_reader_who_has_had_enough_is_no_error() -> None:
+    line = f"{POKEGEN} env | true; {POKEGEN} env | head -n 1; echo ${{PIPESTATUS[@]}}"
+    for _ in range(3):  # the reader may be quicker or slower
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+        assert (done.stdout.splitlines()[-1], done.stderr) == ("0 0", "")
+
+
+def test_another_pipe_that_breaks_is_one() -> None:
+    code = (
+        "import click, sys; from server import cli; sys.argv = ['pokegen', 'env']\n"
+        "@click.command()\n"
+        "def broken(): raise BrokenPipeError('of the child')\n"
+        "cli.Commands.get_command = lambda *_: broken\n"
+        "cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "pokegen: of the child\n")
+
+
 def test_a_misspelt_command_is_a_usage_error() -> None:
     result = pokegen("fintune")
     assert result.returncode == 2

@@ -261,6 +261,26 @@ def test_an_interrupted_run_leaves_whole_texts_and_goes_on_to_the_same_end(
     assert file.read_text() == whole.read_text()
 
 
+def test_what_an_interrupted_run_advises_can_be_done_where_it_was_to_overwrite(
+    tiny: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "texts.txt"
+    file.touch()
+    arguments = ["generate", "--nsamples=0", "--length=30", f"--destination-path={file}"]
+    with Terminal(*arguments, "--overwrite", env=tiny) as terminal:
+        terminal.wait_for("10text")
+        terminal.type("\x03")
+        status, shown = terminal.end()
+    assert status == 130
+    found = re.search(r"goes on with (--seed \d+ --skip (\d+) --append) in place of --overwrite\n", shown)
+    assert found, shown
+    before = file.read_text()
+    done = generate(f"--nsamples={int(found[2]) + 1}", *arguments[2:], *found[1].split())
+    assert done.exit_code == 0, done.output
+    assert file.read_text().startswith(before)
+    assert file.read_text().count(LINE) == before.count(LINE) + 1
+
+
 def test_a_reader_who_has_had_enough_ends_it_in_silence(tiny: dict[str, str]) -> None:
     line = f"{POKEGEN} generate --nsamples 0 --length 5 --json | head -n 3; echo ${{PIPESTATUS[@]}}"
     done = subprocess.run(
@@ -278,9 +298,9 @@ def test_a_reader_who_has_had_enough_ends_it_in_silence(tiny: dict[str, str]) ->
 
 def test_a_terminal_shows_a_text_while_it_grows(tiny: dict[str, str]) -> None:
     arguments = ["generate", "--length=200", "--seed=1", "--ignore-end-of-text", "--prefix", PREFIX]
-    terminal = Terminal(*arguments, "--engine=numpy", env=tiny)
-    terminal.wait_for(PREFIX)
-    status, shown = terminal.end()
+    with Terminal(*arguments, "--engine=numpy", env=tiny) as terminal:
+        terminal.wait_for(PREFIX)
+        status, shown = terminal.end()
     assert status == 0
     assert terminal.reads > 20, "it came in pieces"
     expected = pokegen(*arguments, "--engine=numpy", env=tiny).stdout.removeprefix(PREFIX)
@@ -293,21 +313,55 @@ def shown_control(character: re.Match[str]) -> str:
 
 
 def test_ctrl_c_at_a_terminal_ends_it_at_once(tiny: dict[str, str]) -> None:
-    terminal = Terminal("generate", "--nsamples=0", env=tiny)
-    terminal.wait_for(LINE)
-    terminal.type("\x03")
-    status, shown = terminal.end()
+    with Terminal("generate", "--nsamples=0", env=tiny) as terminal:
+        terminal.wait_for(LINE)
+        terminal.type("\x03")
+        status, shown = terminal.end()
     assert status == 130
     assert "Traceback" not in shown
 
 
 def test_a_terminal_shows_how_far_a_file_has_come(tiny: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "texts.txt"
-    terminal = Terminal(
-        "generate", "--nsamples=3", "--length=5", "--seed=1", "--destination-path", file, env=tiny
-    )
-    status, shown = terminal.end()
+    arguments = ["generate", "--nsamples=3", "--length=5", "--seed=1"]
+    with Terminal(*arguments, "--destination-path", file, env=tiny) as terminal:
+        status, shown = terminal.end()
     assert status == 0
     assert "3/3" in shown
     assert file.read_text().count(LINE) == 3
-    assert pokegen("generate", "--nsamples=3", "--length=5", "--seed=1", env=tiny).stderr == ""
+    assert pokegen(*arguments, env=tiny).stderr == ""
+
+
+@pytest.mark.parametrize("option", ["--whole-sentences", "--json"])
+def test_a_terminal_is_given_no_control_character_of_a_text(tiny: dict[str, str], option: str) -> None:
+    """U+009B is ESC [ in one character; the prefix stands for a text that a model might write."""
+    arguments = ["generate", "--length=5", "--seed=1", "--prefix", "Ash\x1b[31m\x9b31m\x7f.", option]
+    with Terminal(*arguments, env=tiny) as terminal:
+        assert terminal.end()[0] == 0
+    received = terminal.received.decode()
+    assert "Ash" in received
+    assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", received)
+    if option == "--json":
+        assert json.loads(received)["prefix"] == "Ash\x1b[31m\x9b31m\x7f."
+
+
+def test_a_terminal_leaves_nothing_behind_when_a_test_fails(tiny: dict[str, str]) -> None:
+    with (
+        pytest.raises(AssertionError, match="was not shown"),
+        Terminal("generate", "--nsamples=0", env=tiny) as terminal,
+    ):
+        terminal.wait_for("what never comes\x00", within=2)
+    with pytest.raises(ProcessLookupError):
+        os.kill(terminal.pid, 0)
+
+
+def test_an_output_that_is_closed_is_one_line(tiny: dict[str, str]) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{POKEGEN} generate --length 5 --seed 1 >&-"],
+        env=bare_environment(tiny),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "Error: standard output is closed\n")

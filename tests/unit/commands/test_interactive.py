@@ -1,12 +1,15 @@
 """`pokegen interactive`: a conversation at a terminal, and prompts from a pipe."""
 
 import json
+import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from server.commands.history import KEPT, history_file
 from server.weights import Checkpoint
 from tests.terminal import Terminal, pokegen
 
@@ -14,6 +17,7 @@ ASKS = "Model prompt >>> "
 SAMPLE = "=" * 40 + " SAMPLE {} " + "=" * 40 + "\n"
 END = "=" * 80 + "\n"
 SHORT = ["--length=8", "--seed=7"]
+NOT_KEPT = "what you type will not be kept"
 UP, ENTER, CTRL_C, CTRL_D = "\x1b[A", "\r", "\x03", "\x04"
 
 
@@ -28,15 +32,24 @@ def home(tiny_checkpoint: Checkpoint, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def start(home: dict[str, str]) -> Callable[..., Terminal]:
+def start(home: dict[str, str]) -> Iterator[Callable[..., Terminal]]:
     """Start it at a terminal, and wait until it asks."""
+    with ExitStack() as running:
 
-    def started(*arguments: str) -> Terminal:
-        terminal = Terminal("interactive", *arguments, env=home)
-        terminal.wait_for(ASKS)
-        return terminal
+        def started(*arguments: str) -> Terminal:
+            terminal = running.enter_context(Terminal("interactive", *arguments, env=home))
+            terminal.wait_for(ASKS)
+            return terminal
 
-    return started
+        yield started
+
+
+@pytest.fixture
+def history(home: dict[str, str]) -> Path:
+    """The file of what was typed."""
+    file = Path(home["XDG_STATE_HOME"]) / "pokegen/prompts.jsonl"
+    file.parent.mkdir(parents=True)
+    return file
 
 
 @pytest.fixture
@@ -90,9 +103,7 @@ def test_ctrl_c_stops_a_text_and_asks_for_the_next(start: Callable[..., Terminal
     assert terminal.end()[0] == 0
 
 
-def test_what_was_typed_comes_back_in_the_next_session(
-    start: Callable[..., Terminal], home: dict[str, str]
-) -> None:
+def test_what_was_typed_comes_back_in_the_next_session(start: Callable[..., Terminal], history: Path) -> None:
     first = start(*SHORT)
     for typed in ("Ash", "Ash", "Misty"):
         first.type(typed + ENTER)
@@ -101,9 +112,8 @@ def test_what_was_typed_comes_back_in_the_next_session(
     first.type(CTRL_D)
     first.end()
 
-    file = Path(home["XDG_STATE_HOME"]) / "pokegen/prompts.jsonl"
-    assert [json.loads(line) for line in file.read_text().splitlines()] == ["Ash", "Misty"]
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600, "nobody else's business"
+    assert [json.loads(line) for line in history.read_text().splitlines()] == ["Ash", "Misty"]
+    assert stat.S_IMODE(history.stat().st_mode) == 0o600, "nobody else's business"
 
     second = start(*SHORT)
     second.type(UP + UP + " and Brock" + ENTER)
@@ -133,13 +143,71 @@ def test_a_paste_of_several_lines_is_one_prompt(
 
 def test_a_history_that_cannot_be_kept_is_said_and_no_obstacle(home: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file where a folder belongs")
-    terminal = Terminal("interactive", *SHORT, env=home)
-    assert "what you type will not be kept" in terminal.wait_for(ASKS)
-    terminal.type("Ash" + ENTER)
-    terminal.wait_for(END)
+    with Terminal("interactive", *SHORT, env=home) as terminal:
+        assert NOT_KEPT in terminal.wait_for(ASKS)
+        terminal.type("Ash" + ENTER)
+        assert NOT_KEPT not in terminal.wait_for(END)
+        terminal.wait_for(ASKS)
+        terminal.type(CTRL_D)
+        assert terminal.end()[0] == 0
+
+
+def test_a_history_that_can_no_longer_be_kept_is_said_once(
+    start: Callable[..., Terminal], history: Path
+) -> None:
+    terminal = start(*SHORT)
+    history.unlink()
+    history.mkdir()  # as a full disk: no line can be written
+    for typed, complains in [("Ash", True), ("Misty", False)]:
+        terminal.type(typed + ENTER)
+        assert (NOT_KEPT in terminal.wait_for(END)) is complains
+        terminal.wait_for(ASKS)
+    terminal.type(UP + UP + " and Brock" + ENTER)
+    assert "Ash and Brock\n" in terminal.wait_for(END), "this session has a memory all the same"
     terminal.wait_for(ASKS)
     terminal.type(CTRL_D)
     assert terminal.end()[0] == 0
+
+
+def test_a_line_of_the_history_that_was_cut_off_takes_no_other_with_it(
+    start: Callable[..., Terminal], history: Path
+) -> None:
+    history.write_text('"Ash"\n"Mis')
+    terminal = start(*SHORT)
+    terminal.type("Brock" + ENTER)
+    terminal.wait_for(END)
+    assert history.read_text() == '"Ash"\n"Brock"\n'
+
+
+def test_the_history_does_not_grow_without_end(start: Callable[..., Terminal], history: Path) -> None:
+    history.write_text("".join(f'"Ash {number}"\n' for number in range(KEPT + 5)))
+    start(*SHORT)
+    lines = history.read_text().splitlines()
+    assert (len(lines), lines[0]) == (KEPT, '"Ash 5"')
+    assert stat.S_IMODE(history.stat().st_mode) == 0o600
+    assert list(history.parent.iterdir()) == [history]
+
+
+def test_who_has_no_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user has no entry in /etc/passwd."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
+    with pytest.raises(OSError, match="no home directory; set HOME, or XDG_STATE_HOME"):
+        history_file()
+
+
+def test_a_file_gets_the_texts_alone(
+    home: dict[str, str], written: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    file = tmp_path / "texts.txt"
+    with Terminal("interactive", *SHORT, env=home, output=file) as terminal:
+        terminal.wait_for(ASKS)
+        terminal.type("Ash\n")
+        terminal.wait_for(ASKS)
+        terminal.type(CTRL_D)
+        assert terminal.end()[0] == 0
+    assert file.read_text() == f"{SAMPLE.format(1)}{written('Ash', *SHORT)[0]}\n{END}"
 
 
 def test_an_empty_prompt_is_asked_for_again(start: Callable[..., Terminal]) -> None:
@@ -209,6 +277,7 @@ def test_more_can_be_had_of_any_text(home: dict[str, str], written: Callable[...
         ("/length 0", "length is 0 and must be at least 1"),
         ("Ash! " * 300, "tokens long and may be 255 at most: shorten it."),
         (b"\xff", "The prompt is not UTF-8."),
+        ("/\x1b[31m", "/\N{REPLACEMENT CHARACTER}[31m is no command"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_the_others_go_on(
