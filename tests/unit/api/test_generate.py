@@ -162,6 +162,7 @@ def test_text_outside_of_ascii_is_written_as_it_is(client: FlaskClient) -> None:
     assert "Pokémon" in client.get("/generate?prefix=Pok%C3%A9mon&length=1").text
 
 
-def test_head_answers_like_get_without_a_body(client: FlaskClient) -> None:
+def test_head_is_refused_for_a_text_would_be_written_for_nobody(client: FlaskClient) -> None:
     response = client.head("/generate?length=1&seed=1")
-    assert (response.status_code, response.data) == (200, b"")
+    assert (response.status_code, response.data) == (405, b"")
+    assert "GET" in response.headers["Allow"]
