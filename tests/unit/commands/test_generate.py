@@ -268,17 +268,17 @@ def test_what_an_interrupted_run_advises_can_be_done_where_it_was_to_overwrite(
     file.touch()
     arguments = ["generate", "--nsamples=0", "--length=30", f"--destination-path={file}"]
     with Terminal(*arguments, "--overwrite", env=tiny) as terminal:
-        terminal.wait_for("10text")
+        terminal.wait_for("text/s")
         terminal.type("\x03")
         status, shown = terminal.end()
     assert status == 130
     found = re.search(r"goes on with (--seed \d+ --skip (\d+) --append) in place of --overwrite\n", shown)
     assert found, shown
     before = file.read_text()
-    done = generate(f"--nsamples={int(found[2]) + 1}", *arguments[2:], *found[1].split())
+    done = generate(f"--nsamples={int(found[2]) + 2}", *arguments[2:], *found[1].split())
     assert done.exit_code == 0, done.output
     assert file.read_text().startswith(before)
-    assert file.read_text().count(LINE) == before.count(LINE) + 1
+    assert file.read_text().count(LINE) == before.count(LINE) + 2
 
 
 def test_a_reader_who_has_had_enough_ends_it_in_silence(tiny: dict[str, str]) -> None:
