@@ -5,12 +5,14 @@ import { events } from "./stream.js";
 const PATIENCE = 5; // seconds until the next try where the server does not say
 const NO_ANSWER = [502, 504]; // nginx is there, the application behind it is not
 const BUSY = 503;
+const WRONG_FIELDS = 422;
+const LONG_ADDRESS = 414; // and only an opening makes it long
 
 /**
  * Asks `address` for the episode of `fields` and yields what happens, each with a `state`:
  *   sending · waiting, next {ahead, seconds}: in line · writing {text} · done {record}
  *   busy, starting, unreachable {seconds}: counted down, then asked again · offline: asked again when back
- *   broken: it ended in the middle · refused, failed {problem}
+ *   broken: the connection ended in the middle · refused {wrong}: names of fields · failed {problem}
  * The last is done, broken, refused or failed. Rejects with an AbortError once `signal` aborts.
  */
 export async function* perform(address, fields, signal) {
@@ -41,7 +43,8 @@ async function* attempt(address, fields, signal) {
     return { state: "unreachable", seconds: PATIENCE };
   }
   if (response.ok) return yield* read(response.body, signal);
-  const problem = await response.json().catch(() => ({ detail: response.statusText }));
+  const unexplained = { detail: response.statusText, request_id: response.headers.get("X-Request-ID") ?? "" };
+  const problem = await response.json().catch(() => unexplained);
   return yield* explain(response.status, problem, Number(response.headers.get("Retry-After")));
 }
 
@@ -52,8 +55,8 @@ async function* read(body, signal) {
       if (event === "waiting") yield inLine(data);
       if (event === "message") yield { state: "writing", text: data.text };
       if (event === "done") return yield { state: "done", record: data };
-      if (event === "error" && !begun) return yield* explain(data.status, data);
-      if (event === "error") break;
+      if (event === "error" && begun) return yield { state: "failed", problem: data };
+      if (event === "error") return yield* explain(data.status, data);
       begun ||= event === "message";
     }
   } catch (error) {
@@ -68,7 +71,9 @@ const inLine = ({ ahead, seconds }) => ({ state: ahead ? "waiting" : "next", ahe
 async function* explain(status, problem, seconds) {
   if (status === BUSY) return { state: "busy", seconds: seconds || PATIENCE };
   if (NO_ANSWER.includes(status)) return { state: "starting", seconds: seconds || PATIENCE };
-  yield { state: status < 500 ? "refused" : "failed", problem };
+  if (status === LONG_ADDRESS) yield { state: "refused", wrong: ["prefix"] };
+  else if (status === WRONG_FIELDS) yield { state: "refused", wrong: problem.errors.map(({ field }) => field) };
+  else yield { state: "failed", problem };
 }
 
 function sleep(milliseconds, signal) {

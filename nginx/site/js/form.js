@@ -1,18 +1,15 @@
 // The form: what the reader asks for, the words beside its sliders, and what the server says about a field.
 
+import { onClick } from "./links.js";
 import { fill, fromTemplate } from "./words.js";
 
 const form = document.querySelector("form");
 const [prefix, length, temperature] = ["prefix", "length", "temperature"].map((id) => document.getElementById(id));
 const inputs = { prefix, length, temperature };
 
-/** The fields as text; an empty opening is the one that its placeholder shows. */
+/** The fields as text; where the opening is empty, the server has one. */
 export function asked() {
-  return {
-    prefix: prefix.value.trim() || prefix.placeholder,
-    length: length.value,
-    temperature: temperature.value,
-  };
+  return { ...Object.fromEntries(new FormData(form)), prefix: prefix.value.trim() };
 }
 
 /** Sets those that are given; a slider takes the nearest that it has. */
@@ -27,6 +24,7 @@ export function setForm(fields) {
 export function watchForm(onWrite, onChange) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
+    if (matchMedia("(pointer: coarse)").matches) prefix.blur(); // its keyboard would cover the text
     onWrite();
   });
   form.addEventListener("input", (event) => {
@@ -39,9 +37,8 @@ export function watchForm(onWrite, onChange) {
     event.preventDefault();
     form.requestSubmit();
   });
-  for (const example of document.querySelectorAll("[data-example]")) {
-    example.addEventListener("click", (event) => {
-      event.preventDefault();
+  for (const example of document.querySelectorAll(".examples a")) {
+    onClick(example, () => {
       setForm({ prefix: example.textContent });
       onChange();
       form.requestSubmit();
@@ -50,16 +47,16 @@ export function watchForm(onWrite, onChange) {
   describe();
 }
 
-/** Says what the server has against the fields, each where it is. False if it has nothing against one of them. */
-export function showErrors(errors) {
-  const ours = errors.filter(({ field }) => inputs[field]);
-  for (const { field, detail } of ours) {
+/** Says at each of these fields that it can't be so. False if the form shows none of them. */
+export function showErrors(fields) {
+  const ours = fields.filter((field) => inputs[field]);
+  for (const field of ours) {
     const place = document.getElementById(`${field}-error`);
-    place.replaceChildren(fromTemplate("errors", `[data-field="${field}"]`, { detail }));
+    place.replaceChildren(fromTemplate("errors", `[data-field="${field}"]`));
     place.hidden = false;
     inputs[field].ariaInvalid = "true";
   }
-  if (ours.length) inputs[ours[0].field].focus();
+  if (ours.length) inputs[ours[0]].focus();
   return ours.length > 0;
 }
 

@@ -22,10 +22,6 @@ export class Manuscript {
     this.#onGrowth = onGrowth;
   }
 
-  get text() {
-    return this.#shown;
-  }
-
   /** An empty page. */
   begin(opening) {
     this.halt();
@@ -47,8 +43,8 @@ export class Manuscript {
     this.#ask();
   }
 
-  /** All of the text. Resolves when the last word is on the page. */
-  finish(text = this.#received) {
+  /** All of the text, or all that will come of it. Resolves when the last word is on the page. */
+  finish(text = this.#received.length < this.#shown.length ? this.#shown : this.#received) {
     this.#received = text;
     this.#complete = true;
     this.#reconcile();

@@ -1,5 +1,7 @@
 // The last few episodes, kept in this browser. A browser that keeps nothing (a private window, a full disk) has none.
 
+import { areFields, permalink } from "./permalink.js";
+
 const KEY = "pokegen.episodes";
 const MOST = 6;
 
@@ -7,7 +9,7 @@ const MOST = 6;
 export function recent() {
   try {
     const kept = JSON.parse(localStorage.getItem(KEY));
-    return kept.filter((episode) => episode?.fields?.prefix && typeof episode.text === "string");
+    return kept.filter((episode) => typeof episode?.text === "string" && areFields(episode.fields));
   } catch {
     return [];
   }
@@ -26,8 +28,7 @@ export function forgetAll() {
 }
 
 function without(fields) {
-  const same = JSON.stringify(fields);
-  return recent().filter((episode) => JSON.stringify(episode.fields) !== same);
+  return recent().filter((episode) => permalink(episode.fields) !== permalink(fields));
 }
 
 function keep(episodes) {

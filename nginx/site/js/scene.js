@@ -6,15 +6,16 @@ import { generator, svg } from "./svg.js";
 export const WIDTH = 1600;
 export const HEIGHT = 800;
 
-// sky: at its edge. glow: around the sun. near: the closest hill and all who stand on it. title: the lettering.
+// From dawn to night, and a storm. sky: at its edge. glow: around the sun. near: the closest hill and all who stand on
+// it. title: the lettering.
 const HOURS = [
-  { name: "dawn", sky: "#7a6fb0", glow: "#ffd3a8", sun: "#fff3d6", near: "#2f2450", title: "#fff1c9" },
-  { name: "morning", sky: "#3f9fd0", glow: "#d8f3ea", sun: "#fffbe0", near: "#15514d", title: "#fffbe6" },
-  { name: "noon", sky: "#1f7fc4", glow: "#a9e3f2", sun: "#ffffff", near: "#1d5a2f", title: "#fff6b8" },
-  { name: "afternoon", sky: "#e08a3c", glow: "#ffe6a0", sun: "#fffbe8", near: "#6a2f1c", title: "#fff8dc" },
-  { name: "dusk", sky: "#4a2a6e", glow: "#ff9a62", sun: "#ffe1a6", near: "#23123c", title: "#ffe9b5" },
-  { name: "night", sky: "#0b1740", glow: "#3f6aa8", sun: "#f6f1d2", near: "#050b20", title: "#eaf4ff", dark: true },
-  { name: "storm", sky: "#3d4c63", glow: "#a3b4bd", sun: "#d7dfdf", near: "#1a2530", title: "#f3fbff", rain: true },
+  { sky: "#7a6fb0", glow: "#ffd3a8", sun: "#fff3d6", near: "#2f2450", title: "#fff1c9" },
+  { sky: "#3f9fd0", glow: "#d8f3ea", sun: "#fffbe0", near: "#15514d", title: "#fffbe6" },
+  { sky: "#1f7fc4", glow: "#a9e3f2", sun: "#ffffff", near: "#1d5a2f", title: "#fff6b8" },
+  { sky: "#e08a3c", glow: "#ffe6a0", sun: "#fffbe8", near: "#6a2f1c", title: "#fff8dc" },
+  { sky: "#4a2a6e", glow: "#ff9a62", sun: "#ffe1a6", near: "#23123c", title: "#ffe9b5" },
+  { sky: "#0b1740", glow: "#3f6aa8", sun: "#f6f1d2", near: "#050b20", title: "#eaf4ff", dark: true },
+  { sky: "#3d4c63", glow: "#a3b4bd", sun: "#d7dfdf", near: "#1a2530", title: "#f3fbff", rain: true },
 ];
 const RINGS = 8;
 const HILLS = 4;

@@ -1,6 +1,7 @@
 // The list of the last episodes, each with the landscape of its seed.
 
 import { drawScene } from "./card.js";
+import { onClick } from "./links.js";
 import { permalink } from "./permalink.js";
 import { forget, forgetAll, recent } from "./recent.js";
 import { fromTemplate } from "./words.js";
@@ -28,11 +29,7 @@ function entry(episode, title, onOpen, redraw) {
   drawScene(item.querySelector("svg"), Number(episode.fields.seed));
   const link = item.querySelector("a");
   link.href = permalink(episode.fields);
-  link.addEventListener("click", (event) => {
-    if (event.ctrlKey || event.metaKey || event.shiftKey) return; // into a tab of its own
-    event.preventDefault();
-    onOpen(episode);
-  });
+  onClick(link, () => onOpen(episode));
   item.querySelector("button").addEventListener("click", () => {
     const place = [...list.children].indexOf(item);
     forget(episode.fields);

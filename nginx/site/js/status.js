@@ -4,8 +4,10 @@ import { fill, fromTemplate } from "./words.js";
 
 const shown = document.getElementById("status");
 const spoken = document.getElementById("spoken");
+const episode = document.getElementById("episode");
 const dependent = document.querySelectorAll("[data-when]"); // elements that are there in some states only
-let current = "idle";
+const pressed = ["sending", "stopped"]; // follow the press of a button that is gone then
+let current = "";
 
 /** Shows the sentence of `state`, with its numbers; said aloud when the state is a new one, and `read` after it. */
 export function report(state, values = {}, read = "") {
@@ -16,7 +18,10 @@ export function report(state, values = {}, read = "") {
   speak(`${spokenSentence(state, values)} ${read}`);
   const focused = document.activeElement;
   for (const element of dependent) element.hidden = !element.dataset.when.split(" ").includes(state);
-  if (focused?.hidden) focused.parentElement.querySelector("button:not([hidden])").focus();
+  if (!focused?.hidden) return;
+  // What ends by itself puts no other button under the finger that was about to press this one.
+  const next = pressed.includes(state) ? focused.parentElement.querySelector("button:not([hidden])") : episode;
+  next.focus({ preventScroll: true });
 }
 
 /** For a screen reader alone. */
