@@ -10,8 +10,10 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.client import HTTPConnection
 from statistics import median, quantiles
 from urllib.parse import urlsplit
@@ -103,44 +105,53 @@ def visit(browser: Browser, url: str, figures: Figures) -> None:
 
 @contextmanager
 def streaming(url: str, readers: int) -> Iterator[list[int]]:
-    """So many readers whose episodes are being written, one after the other; the list gets the length of each piece."""
+    """So many readers whose episodes are being written, one after the other; the list gets the length of each piece.
+
+    Raises click.ClickException at the end if one of them was refused, for then they were fewer.
+    """
     address = urlsplit(url)
     pieces: list[int] = []
     over = threading.Event()
 
     def read() -> None:
-        connection = HTTPConnection(address.hostname or "", address.port, timeout=120)
-        while not over.is_set():
-            seed = random.randrange(2**32)  # noqa: S311 a seed is no secret
-            connection.request("GET", f"/generate?length=480&temperature=1&stream=true&seed={seed}")
-            response = connection.getresponse()
-            while line := response.readline():
-                pieces.append(len(line))
-                if over.is_set():
-                    break
-            if over.is_set():
-                connection.close()
+        with closing(HTTPConnection(address.hostname or "", address.port, timeout=120)) as connection:
+            while not over.is_set():
+                seed = random.randrange(2**32)  # noqa: S311 a seed is no secret
+                connection.request("GET", f"/generate?length=480&temperature=1&stream=true&seed={seed}")
+                response = connection.getresponse()
+                if response.status != HTTPStatus.OK:
+                    problem = response.read().decode(errors="replace").strip()
+                    raise click.ClickException(f"another reader was refused: {response.status} {problem}")
+                while (line := response.readline()) and not over.is_set():
+                    if line.startswith(b"data:"):
+                        pieces.append(len(line))
 
-    threads = [threading.Thread(target=read) for _ in range(readers)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield pieces
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
+    with ThreadPoolExecutor(max(1, readers)) as pool:
+        others = [pool.submit(read) for _ in range(readers)]
+        try:
+            yield pieces
+        finally:
+            over.set()
+    for other in others:
+        other.result()
 
 
 @click.command(context_settings={"show_default": True})
 @click.option("--url", default="http://127.0.0.1:8080", help="The running service.")
-@click.option("--readers", default=30, help="How many others read at the same time.")
-@click.option("--visits", default=10, help="How often the page is opened, alone and among them.")
+@click.option(
+    "--readers", type=click.IntRange(min=0), default=30, help="How many others read at the same time."
+)
+@click.option(
+    "--visits",
+    type=click.IntRange(min=1),
+    default=10,
+    help="How often the page is opened, alone and among them.",
+)
 def main(url: str, readers: int, visits: int) -> None:
     """Measure the page: first paint, first word, frames and layout shift."""
     with chromium() as browser:
         visit(browser, url, Figures())  # the browser itself has to warm up
-        for others in (0, readers):
+        for others in dict.fromkeys((0, readers)):
             figures = Figures()
             with streaming(url, others) as pieces:
                 time.sleep(1 if others else 0)
@@ -152,7 +163,7 @@ def main(url: str, readers: int, visits: int) -> None:
             for name, value in figures.lines():
                 click.echo(f"  {name:13} {value}")
             if others:
-                click.echo(f"  others        {rate / others:.1f} lines of events a second each")
+                click.echo(f"  others        {rate / others:.1f} pieces a second each")
 
 
 if __name__ == "__main__":
