@@ -16,6 +16,7 @@ SLOW = {
     "POKEGEN_MAX_RUNNING": "1",
     "POKEGEN_MAX_WAITING": "1",
     "POKEGEN_MAX_SAMPLES": "1",
+    "POKEGEN_OPENING": "Snow falls on Cerulean City",
 }
 
 

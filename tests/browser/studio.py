@@ -31,6 +31,10 @@ class Studio:
         self.press("Write the episode")
         return self
 
+    def link(self, opening: str, **fields: object) -> Self:
+        """Open the link to an episode: the same one each time, as far as its fields go."""
+        return self.open("/?" + urlencode({"prefix": opening, "seed": 3, "temperature": 0.7} | fields))
+
     def press(self, button: str) -> None:
         self.button(button).click()
 
@@ -69,9 +73,9 @@ def lines(text: str) -> str:
     return re.sub(r"\n+", "\n", text)
 
 
-def violations(page: Page) -> list[str]:
-    """What axe finds on the page that is serious or critical."""
-    found = Axe().run(page).response["violations"]
+def violations(page: Page, within: str = "html") -> list[str]:
+    """What axe finds on the page, or in the part that the selector `within` names, that is serious or critical."""
+    found = Axe().run(page, within).response["violations"]
     return [
         f"{violation['id']}: {node['html']}"
         for violation in found

@@ -1,5 +1,6 @@
 """The last few episodes stay in the browser, where it allows that, until the reader forgets them."""
 
+import json
 from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
@@ -47,8 +48,8 @@ def test_one_can_be_forgotten_and_all_of_them(studio: Studio) -> None:
 
 def test_six_are_kept_and_the_same_one_once(studio: Studio) -> None:
     for seed in range(8):
-        studio.open(f"/?prefix=Ash&seed={seed}&length=32&temperature=0.7").reaches("done")
-    studio.open("/?prefix=Ash&seed=5&length=32&temperature=0.7").reaches("done")
+        studio.link("Ash", seed=seed, length=1).reaches("done")
+    studio.link("Ash", seed=5, length=1).reaches("done")
     takes = studio.page.locator("#shelf [data-slot=seed]").all_text_contents()
     assert takes == ["5", "7", "6", "4", "3", "2"]
 
@@ -66,7 +67,9 @@ def test_a_browser_that_keeps_nothing_writes_all_the_same(
 
 
 def test_what_is_kept_but_broken_does_no_harm(studio: Studio) -> None:
-    for broken in ("{", "[null]", '[{"fields": 1}]', "7", '[{"text": "Ash", "fields": {}}]'):
+    fields = dict.fromkeys(("prefix", "seed", "length", "temperature", "top_k", "top_p"), "1")
+    mistyped = [json.dumps([{"text": "Ash", "fields": fields | {name: 1}}]) for name in fields]
+    for broken in ("{", "[null]", '[{"fields": 1}]', "7", '[{"text": "Ash", "fields": {}}]', *mistyped):
         studio.page.evaluate("(text) => localStorage.setItem('pokegen.episodes', text)", broken)
         studio.open().reaches("idle")
         expect(studio.page.locator("#shelf")).to_be_hidden()

@@ -51,7 +51,7 @@ def test_nothing_on_the_page_shifts(
     # Nobody has pressed a key or a button: whatever moves now, moves by itself.
     studio = Studio(page, service.url).open("/?prefix=Pikachu+is+missing&seed=3&length=256&temperature=0.7")
     studio.reaches("done")
-    page.wait_for_timeout(200)
+    page.evaluate("new Promise((drawn) => requestAnimationFrame(() => setTimeout(drawn)))")
     assert page.evaluate("shifts") == []
 
 

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Callable
 from itertools import pairwise
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import SLOW
 from tests.browser.studio import Studio, lines
 from tests.service.stack import Stack, at_rest, wait_until
 
@@ -21,13 +23,22 @@ def test_an_episode_is_written(studio: Studio) -> None:
 
 
 def test_the_reader_is_told_how_fast_it_went(studio: Studio) -> None:
-    studio.write(OPENING, length=32).reaches("done")
+    studio.link(OPENING, length=32).reaches("done")
     assert studio.says().startswith("The end. 32 tokens in ")
 
 
-def test_an_empty_form_takes_the_opening_that_it_shows(studio: Studio) -> None:
-    studio.write("").reaches("done")
-    assert studio.text().startswith("Ash and Pikachu were ")
+def test_an_empty_form_takes_the_services_own_opening(slow_studio: Studio) -> None:
+    own = SLOW["POKEGEN_OPENING"]
+    for link in ("", "/?prefix=%20&seed=1&length=32"):
+        if link:
+            slow_studio.open(link)
+        else:
+            slow_studio.write("", length=32)
+        slow_studio.reaches("done")
+        assert slow_studio.page.locator("#episode mark").inner_text() == own
+        assert slow_studio.page.title() == f"{own} · Pokegen"
+        assert slow_studio.fields()["prefix"] == own
+        assert slow_studio.page.locator("#shelf b").first.inner_text() == own
 
 
 @pytest.mark.parametrize("length", ["32", "480"])
@@ -38,6 +49,8 @@ def test_length_and_temperature_are_the_readers(studio: Studio, length: str) -> 
         "length": length,
         "temperature": "0",
         "seed": "",
+        "top_k": "40",
+        "top_p": "0",
     }
     first = studio.text()
     studio.press("Another take")
@@ -46,25 +59,22 @@ def test_length_and_temperature_are_the_readers(studio: Studio, length: str) -> 
 
 
 def test_the_text_grows_while_it_is_written(slow_studio: Studio) -> None:
-    slow_studio.write(OPENING).reaches("writing")
-    seen = []
-    for _ in range(5):
+    slow_studio.link(OPENING, length=256).reaches("writing")
+    seen = [slow_studio.text()]
+    for _ in range(4):
+        wait_until(lambda: slow_studio.text() != seen[-1], within=5, what="the text to grow")
         seen.append(slow_studio.text())
-        slow_studio.page.wait_for_timeout(200)
     assert slow_studio.page.locator("#episode[aria-busy=true]").is_visible()
     for earlier, later in pairwise(seen):
         assert later.startswith(earlier)
-    assert len(set(seen)) == 5
     assert re.search(r"words a second: \d", slow_studio.says())
 
 
 def test_stop_frees_the_place_and_go_on_writes_the_rest(slow_studio: Studio, slow_service: Stack) -> None:
-    slow_studio.write(OPENING, length=128).reaches("writing")
-    slow_studio.page.wait_for_timeout(300)
+    slow_studio.link(OPENING, length=128).reaches("writing")
     slow_studio.press("Stop")
-    wait_until(lambda: at_rest(slow_service.http), within=1, what="the place to be free")
     kept = slow_studio.reaches("stopped").text()
-    slow_studio.page.wait_for_timeout(300)
+    wait_until(lambda: at_rest(slow_service.http), within=1, what="the place to be free")
     assert slow_studio.text() == kept
 
     slow_studio.press("Go on")
@@ -126,21 +136,58 @@ def test_a_link_without_a_seed_fills_the_form_and_writes_nothing(studio: Studio)
 def test_back_brings_the_episode_before(studio: Studio) -> None:
     studio.write(OPENING, length=32).reaches("done")
     first, take = studio.text(), studio.fields()["seed"]
-    studio.write("Misty finds an egg", length=32).reaches("done")
+    studio.write("Misty finds an egg", length=64).reaches("done")
     studio.page.go_back()
     expect(studio.page.locator("#take")).to_have_text(take)
-    studio.reaches("done")
+    studio.reaches("kept")  # the server was not asked again
     assert studio.text() == first
+    assert studio.page.get_by_label("How does the episode begin?").input_value() == OPENING
+    assert studio.page.get_by_label("How long").input_value() == "32"
+
+
+def test_back_keeps_the_page_and_the_opening_that_is_being_typed(studio: Studio) -> None:
+    page = studio.page
+    opening = page.get_by_label("How does the episode begin?")
+    page.evaluate("window.same = true")
+    studio.write(OPENING, length=32).reaches("done")
+    opening.fill("Misty fin")
+    page.go_back()
+    studio.reaches("idle")
+    assert "Give it a first sentence" in studio.text()
+    page.go_forward()
+    studio.reaches("kept")
+    expect(opening).to_have_value("Misty fin")
+    page.evaluate("localStorage.clear()")
+    page.go_back()
+    studio.reaches("idle")
+    page.go_forward()
+    studio.reaches("done")  # it is not kept, so the server writes it again
+    assert studio.text() == lines(studio.answer()["text"])
+    assert page.evaluate("same")
 
 
 def test_every_opening_worth_trying_is_one_click(studio: Studio) -> None:
-    openings = studio.page.locator("[data-example]").all_text_contents()
-    assert len(openings) >= 5
-    for opening in openings:
-        studio.page.get_by_role("link", name=opening, exact=True).click()
-        assert studio.fields()["prefix"] == opening
-        studio.reaches("done")
-        studio.open()
+    examples = studio.page.locator(".examples").get_by_role("link")
+    assert examples.count() >= 5
+    for example in examples.all():
+        studio.page.get_by_label("How long").fill("32")
+        example.click()
+        expect(studio.page.locator("#episode mark")).to_have_text(example.inner_text())
+        assert studio.fields()["prefix"] == example.inner_text()
+    studio.reaches("done")
+
+
+@pytest.mark.parametrize("link", ["Pikachu is missing", "Copy link", "Previously"])
+def test_a_link_that_is_wanted_elsewhere_opens_there(studio: Studio, link: str) -> None:
+    studio.link(OPENING, length=1).reaches("done")
+    here = studio.page.url
+    links = studio.page.get_by_role("link")
+    wanted = studio.page.locator("#shelf a") if link == "Previously" else links.filter(has_text=link)
+    with studio.page.context.expect_page() as elsewhere:
+        wanted.click(modifiers=["ControlOrMeta"])
+    assert elsewhere.value.url != "about:blank"
+    studio.reaches("done")
+    assert studio.page.url == here
 
 
 def test_the_title_is_made_from_the_opening_as_it_is_typed(studio: Studio) -> None:
@@ -152,3 +199,21 @@ def test_the_title_is_made_from_the_opening_as_it_is_typed(studio: Studio) -> No
     expect(title).to_have_text("Snow")
     opening.fill("x" * 500)
     expect(title).to_have_text("x" * 36)
+
+
+def test_the_episode_on_the_stage_keeps_its_title_while_the_next_is_typed(studio: Studio) -> None:
+    studio.write(OPENING, length=32).reaches("done")
+    take = studio.page.locator("#take").inner_text()
+    studio.page.get_by_label("How does the episode begin?").fill("Misty finds an egg")
+    expect(studio.page.locator("#title")).to_have_text(OPENING)
+    expect(studio.page.locator("#take")).to_have_text(take)
+
+
+def test_a_link_holds_all_that_makes_the_text(studio: Studio) -> None:
+    studio.write(OPENING, length=64, temperature=1.4).reaches("done")
+    first, fields = studio.text(), studio.fields()
+    assert (fields["top_k"], fields["top_p"]) == ("40", "0")  # whatever the service's own settings are
+    studio.open(f"/?{urlencode(fields | {'top_k': '1'})}").reaches("done")
+    assert studio.text() != first
+    assert studio.text() == lines(studio.answer()["text"])
+    assert studio.fields()["top_k"] == "1"
