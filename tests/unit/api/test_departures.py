@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -94,8 +95,18 @@ def test_a_stream_that_nobody_begins_to_read_is_given_up(small: Small) -> None:
 
 def test_an_answer_that_was_given_up_is_no_answer(small: Small) -> None:
     small.settings.request_timeout = 30
+    small.core.open.clear()
+
+    def open_when_cancelled() -> None:
+        while not any(sequence.generation.cancelled for sequence in list(small.engine._scheduler)):
+            time.sleep(0.01)
+        small.core.open.set()
+
+    opener = threading.Thread(target=open_when_cancelled, daemon=True)
+    opener.start()
     reading, writing = os.pipe()
     os.close(writing)
     with open(reading) as connection:  # noqa: PTH123 - a connection that the other side has closed
         environ = {"werkzeug.socket": connection}
         assert small.client.get("/generate?length=500", environ_overrides=environ).status_code == 499
+    opener.join(timeout=30)
