@@ -106,7 +106,7 @@ def test_nothing_moves_for_those_who_want_no_motion(
     open_page: Callable[..., Page], slow_service: Stack
 ) -> None:
     studio = Studio(open_page(reduced_motion="reduce"), slow_service.url).open()
-    studio.write(OPENING, length=64).reaches("writing")
+    studio.write(OPENING, length=480).reaches("writing")
     assert studio.page.evaluate("document.getAnimations().length") == 0
 
 
