@@ -1,0 +1,1 @@
+"""The seed design, to be measured beside ours: `loadtest/seed/run`."""
