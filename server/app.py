@@ -47,6 +47,8 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
             settings.engine,
             max_running=settings.max_running,
             max_waiting=settings.max_waiting,
+            max_wait=settings.max_wait,
+            pace=settings.pace,
             threads=settings.engine_threads,
             isa=settings.isa,
             on_crash=_end_process_soon,

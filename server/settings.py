@@ -4,6 +4,7 @@ import os
 import re
 from difflib import get_close_matches
 from importlib.util import find_spec
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -17,6 +18,7 @@ from server.weights.registry import is_model_name, require_registry_address
 PREFIX = "POKEGEN_"
 NO_ORIGINS = "none"
 ALL_ORIGINS = "*"
+NO_PROXIES = "none"
 SHIPPED_CHECKPOINT = Path(__file__).parent.parent / "checkpoint" / "run1"
 
 # An origin as a browser writes it (RFC 6454, section 6.2; the URL standard): no path, no default port.
@@ -72,13 +74,32 @@ class Settings(BaseSettings):
         ),
     ] = "auto"
 
-    max_running: Annotated[int, Field(ge=1, le=1024, description="Samples that are generated at once.")] = 64
+    pace: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=10_000,
+            description="Tokens a second that each text is to grow by: no more are begun at once than the measured"
+            " speed allows. 0 does without.",
+        ),
+    ] = 10.0
+    max_running: Annotated[
+        int, Field(ge=1, le=4096, description="Samples that are generated at once, at most.")
+    ] = 512
     max_waiting: Annotated[
         int,
         Field(
             ge=0, le=100_000, description="Samples that may wait for their turn; past that, readers get 503."
         ),
-    ] = 192
+    ] = 256
+    max_wait: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=3600,
+            description="Seconds that a reader may be expected to wait; who would wait longer gets 503 at once.",
+        ),
+    ] = 2.0
     threads: Annotated[
         int,
         Field(
@@ -87,7 +108,7 @@ class Settings(BaseSettings):
             description="Request threads of uWSGI or gunicorn: more than samples run and wait, so that one is left"
             " to say that the queue is full.",
         ),
-    ] = 320
+    ] = 800
     max_samples: Annotated[
         int, Field(ge=1, le=1024, description="The most that one request may ask for as nsamples.")
     ] = 8
@@ -126,6 +147,22 @@ class Settings(BaseSettings):
             " commas between, * for all, or none."
         ),
     ] = NO_ORIGINS
+
+    address_rate: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=10_000,
+            description="Texts that one address may ask for in a second, at nginx; past that, 429. 0 is no limit.",
+        ),
+    ] = 20
+    trusted_proxies: Annotated[
+        str,
+        Field(
+            description="Proxies in front of nginx, whose X-Forwarded-For says which address asks: addresses or"
+            " networks such as 10.0.0.0/8 with commas between, or none."
+        ),
+    ] = NO_PROXIES
 
     opening: Annotated[str, Field(min_length=1, description="The prefix of those who give none.")] = (
         "Ash and his friends"
@@ -193,6 +230,21 @@ class Settings(BaseSettings):
                     f"{origin!r} is no origin as browsers send it: https:// or http://, a host in small letters and,"
                     " where it is not 443 or 80, a port, such as https://fan.example or http://localhost:3000"
                 )
+        return ",".join(listed)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, proxies: str) -> str:
+        listed = [proxy.strip() for proxy in proxies.split(",")]
+        if listed == [NO_PROXIES]:
+            return NO_PROXIES
+        for proxy in listed:
+            try:
+                ip_network(proxy)
+            except ValueError as error:
+                raise ValueError(
+                    f"{error}; an address or a network is such as 192.0.2.7 or 10.0.0.0/8"
+                ) from error
         return ",".join(listed)
 
     def allowed_origins(self) -> list[str]:

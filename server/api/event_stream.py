@@ -5,15 +5,23 @@ from typing import Any
 
 from flask import Response, current_app, stream_with_context
 
+from server.engine import Engine
+
 EVENT_STREAM = "text/event-stream"
 
 # While a text grows. A piece every 50 ms is as fast as anybody reads, and to wake hundreds of readers for every token
-# would cost more than the tokens do.
+# would cost more than the tokens do: all of them together are woken so many times a second at most.
 PAUSE_SECONDS = 0.05
+PIECES_A_SECOND = 2000
 # While nothing comes: often enough to see the queue move, and that the connection lives.
 IDLE_SECONDS = 0.5
 
 HEARTBEAT = ":\n\n"  # a comment, which readers skip
+
+
+def pause_seconds(engine: Engine) -> float:
+    """How long a reader is left alone between two pieces, for as many as read at present."""
+    return max(PAUSE_SECONDS, engine.running / PIECES_A_SECOND)
 
 
 def event(data: str, name: str | None = None) -> str:

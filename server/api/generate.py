@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Generator
+from functools import partial
 from http import HTTPStatus
 
 from flask import Response, current_app, request
@@ -9,7 +10,7 @@ from flask_openapi3 import APIBlueprint, Tag
 
 from server.api import page
 from server.api.departures import cancel_if_reader_leaves, require_reader
-from server.api.event_stream import EVENT_STREAM, HEARTBEAT, IDLE_SECONDS, PAUSE_SECONDS, event, event_stream
+from server.api.event_stream import EVENT_STREAM, HEARTBEAT, IDLE_SECONDS, event, event_stream, pause_seconds
 from server.api.problems import IN_BODY, IN_QUERY, field_problem
 from server.api.schemas import (
     GenerateAnswer,
@@ -98,7 +99,7 @@ def _events(generation: Generation, prefix: str, asked: GenerateQuery) -> Genera
     engine: Engine = current_app.extensions["engine"]
     unsaid_prefix = [prefix if asked.include_prefix else ""] * asked.nsamples
     left_away = {"sample"} if asked.nsamples == 1 else None
-    for piece in generation.stream(idle=IDLE_SECONDS, pause=PAUSE_SECONDS):
+    for piece in generation.stream(idle=IDLE_SECONDS, pause=partial(pause_seconds, engine)):
         if piece:
             record = PieceRecord(text=unsaid_prefix[piece.sample] + piece.text, sample=piece.sample)
             unsaid_prefix[piece.sample] = ""

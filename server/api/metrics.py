@@ -25,6 +25,7 @@ class EngineCollector(Collector):
         gauges = {
             "samples_running": ("Samples that are being generated", now.running),
             "samples_waiting": ("Samples that wait for their turn", now.waiting),
+            "batch_limit": ("Samples that may run at present, so that each keeps its pace", now.batch_limit),
             "kv_blocks_free": ("Blocks of the key/value cache that nobody owns", now.free_blocks),
             "kv_blocks": ("Blocks of the key/value cache", now.total_blocks),
             "step_seconds": ("How long the last steps took, in the mean", now.step_seconds),

@@ -89,6 +89,8 @@ def create_engine(
     *,
     max_running: int,
     max_waiting: int,
+    max_wait: float = math.inf,
+    pace: float = 0.0,
     threads: int = 0,
     isa: Isa = "auto",
     on_crash: Callable[[], None] = lambda: None,
@@ -107,6 +109,8 @@ def create_engine(
         n_blocks=n_blocks,
         max_running=max_running,
         max_waiting=max_waiting,
+        max_wait=max_wait,
+        pace=pace,
         on_crash=on_crash,
     )
     try:

@@ -2,22 +2,28 @@
 
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-# The limit files of cgroup v2 and v1, as they stand inside of a container: how many microseconds of processor time in
-# how many microseconds. https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files
-CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
-CGROUP_V1 = (Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
+from server.engine.cgroup import own_groups
+
+# How many microseconds of processor time in how many microseconds, in cgroup v2 and v1.
+# https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files
+LIMITS = (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
 
 
-def usable_cpus(v2: Path = CGROUP_V2, v1: tuple[Path, Path] = CGROUP_V1) -> int:
-    """Those that the process may run on, or what the control group's quota amounts to, rounded up; at least 1."""
+def usable_cpus(groups: Iterable[Path] | None = None) -> int:
+    """Those that the process may run on, or what its control groups' quota amounts to, rounded up; at least 1.
+
+    groups: their directories; the process's own where none are given.
+    """
     cpus = len(os.sched_getaffinity(0))
-    for files in ((v2,), v1):
-        try:
-            quota, period = (int(word) for word in " ".join(file.read_text() for file in files).split())
-        except (OSError, ValueError):  # not this version of cgroups; or "max": no limit
-            continue
-        if quota > 0 and period > 0:
-            cpus = min(cpus, math.ceil(quota / period))
+    for group in own_groups("cpu") if groups is None else groups:
+        for names in LIMITS:
+            try:
+                quota, period = (int(word) for name in names for word in (group / name).read_text().split())
+            except (OSError, ValueError):  # not this version of cgroups; or "max": no limit
+                continue
+            if quota > 0 and period > 0:
+                cpus = min(cpus, math.ceil(quota / period))
     return max(cpus, 1)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from server.engine.core import Core
+from server.engine.demand import Demand
 from server.engine.detokenizer import Detokenizer
 from server.engine.errors import (
     EngineBusyError,
@@ -19,10 +20,12 @@ from server.engine.errors import (
 from server.engine.generation import Generation, Sample
 from server.engine.kv_blocks import KVBlocks
 from server.engine.sampling import SamplingParams
-from server.engine.scheduler import Drawn, Ending, Scheduler, Sequence, Slice
+from server.engine.scheduler import Drawn, Ending, Outlook, Scheduler, Sequence, Slice, Start
 from server.weights import HParams, Tokenizer
 
 logger = logging.getLogger(__name__)
+
+OUTLOOK_COST = 0.05  # the share of the time that may go into looking ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Statistics:
     """What an engine is doing, and what it has done since it was made.
 
     running, waiting: how many samples.
+    batch_limit: how many samples may run at present, so that each keeps its pace.
     free_blocks, total_blocks: of the key/value cache; a waiting sample may own some, if its siblings run.
     step_seconds: how long the last steps took, in the mean, those that read prompts among them; 0 before the second.
     tokens_per_second: how fast all texts together grew in these steps; 0 while nothing runs.
@@ -40,6 +44,7 @@ class Statistics:
 
     running: int
     waiting: int
+    batch_limit: int
     free_blocks: int
     total_blocks: int
     step_seconds: float
@@ -68,6 +73,9 @@ class Engine:
     n_blocks: size of the key/value cache, at least enough for one sequence of n_ctx tokens.
     max_running: how many sequences run at once; what does not fit, or finds no free blocks, waits in order of arrival.
     max_waiting: how many may wait; past that, `submit` raises `EngineBusyError` at once.
+    max_wait: seconds that a generation may be expected to wait; past that, likewise.
+    pace: tokens a second that each running text is to keep: no more are begun than the measured speed allows; 0 does
+    without. What runs already goes on, and one at least always runs.
     on_crash: called if the engine's own thread ends by an error, when everybody who waited has been told.
 
     Its thread starts here, so create it after a fork, never before.
@@ -82,6 +90,8 @@ class Engine:
         n_blocks: int,
         max_running: int,
         max_waiting: int,
+        max_wait: float = math.inf,
+        pace: float = 0.0,
         on_crash: Callable[[], None] = lambda: None,
     ) -> None:
         self.hparams = hparams
@@ -89,6 +99,10 @@ class Engine:
         self._core = core
         self._kv_blocks = KVBlocks(n_blocks)
         self._scheduler = Scheduler(self._kv_blocks, max_running, max_waiting, tokenizer.end_of_text)
+        self._max_running = max_running
+        self._max_wait = max_wait
+        self._pace = pace
+        self._demand = Demand()
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._closed = False
@@ -98,8 +112,8 @@ class Engine:
         self._refused = 0
         self._step_seconds = 0.0  # means of the last steps
         self._step_tokens = 0.0
-        self._places: dict[Generation, Place] = {}
-        self._places_hold_until = -math.inf
+        self._outlook = Outlook({}, Start(0, 0))
+        self._outlook_holds_until = -math.inf
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -113,7 +127,7 @@ class Engine:
         generation ends with DeadlineExceededError.
 
         Raises PromptTooLongError where not one new token fits; EngineBusyError where the queue is full, or where
-        others wait and what is before it takes longer than `timeout` at the measured speed; EngineClosedError after
+        others wait and it would wait longer than `timeout` or `max_wait` at the measured speed; EngineClosedError after
         `close`; ValueError for an empty list or a token outside of the vocabulary.
         """
         tokens = self.tokenizer.encode_prompt(prompt) if isinstance(prompt, str) else list(prompt)
@@ -130,11 +144,13 @@ class Engine:
         with self._work:
             if self._closed:
                 raise EngineClosedError("the engine is closed")
-            backlog = self._backlog()
-            too_late = bool(self._scheduler.waiting) and backlog > timeout
-            if too_late or not self._scheduler.has_room(params.nsamples):
+            has_room = self._scheduler.has_room(params.nsamples)
+            # Whoever finds nobody waiting is the first in the queue: no promise is at stake.
+            wait = self._expected_wait() if self._scheduler.waiting or not has_room else 0.0
+            if wait > min(timeout, self._max_wait) or not has_room:
                 self._refused += 1
-                raise EngineBusyError(min(max(math.ceil(backlog), 1), 120))
+                raise EngineBusyError(self._demand.refuse(wait))
+            self._demand.admit()
             for index, sample in enumerate(samples, params.first_sample):
                 self._scheduler.add(Sequence(generation, sample, index, list(tokens), max_tokens))
             self._work.notify()
@@ -145,6 +161,11 @@ class Engine:
         """Whether the engine takes submissions."""
         return not self._closed
 
+    @property
+    def running(self) -> int:
+        """How many samples run at this moment, without a lock: for those who ask often."""
+        return len(self._scheduler.running)
+
     def statistics(self) -> Statistics:
         """What it is doing at this moment. Waits for no step."""
         with self._lock:
@@ -152,6 +173,7 @@ class Engine:
             return Statistics(
                 running=len(self._scheduler.running),
                 waiting=len(self._scheduler.waiting),
+                batch_limit=self._scheduler.batch_limit,
                 free_blocks=self._kv_blocks.n_free,
                 total_blocks=self._kv_blocks.n_blocks,
                 step_seconds=self._step_seconds,
@@ -163,18 +185,12 @@ class Engine:
             )
 
     def place_in_queue(self, generation: Generation) -> Place | None:
-        """Where a generation stands, as of the last quarter of a second; None once it runs, or has ended."""
+        """Where a generation stands, as of a moment ago; None once it runs, or has ended."""
         if generation.done or generation.timing.started < math.inf:
             return None
         with self._lock:
-            # All places together cost as much as one, and hundreds ask.
-            if time.monotonic() > self._places_hold_until:
-                self._places = {
-                    waiting: Place(ahead, owed * self._step_seconds)
-                    for waiting, (ahead, owed) in self._scheduler.places().items()
-                }
-                self._places_hold_until = time.monotonic() + 0.25
-            return self._places.get(generation)
+            start = self._current_outlook().waiting.get(generation)
+            return Place(start.ahead, start.steps * self._step_seconds) if start else None
 
     def close(self) -> None:
         """Stop the thread after its present step; what has not ended fails with EngineClosedError. Harmless twice."""
@@ -230,10 +246,22 @@ class Engine:
             weight = max(1 / 20, 1 / (self._steps - 1))
             self._step_seconds += (seconds - self._step_seconds) * weight
             self._step_tokens += (tokens - self._step_tokens) * weight
+            if self._pace:
+                speed = self._step_tokens / self._step_seconds
+                self._scheduler.batch_limit = min(max(int(speed / self._pace), 1), self._max_running)
 
-    def _backlog(self) -> float:
-        """Seconds that all that was admitted takes, if steps go on as they did; 0 before anything was measured.
+    def _expected_wait(self) -> float:
+        """Seconds until a newcomer starts, if steps go on as they did and no text ends early.
 
         Counted in steps and not in tokens: one sample alone gets far less tokens a second than many do together.
         """
-        return self._scheduler.steps_owed() * self._step_seconds
+        return self._current_outlook().newcomer.steps * self._step_seconds
+
+    def _current_outlook(self) -> Outlook:
+        """The scheduler's, which goes through all who run and wait, and so is kept for a while: hundreds ask for it."""
+        began = time.monotonic()
+        if began > self._outlook_holds_until:
+            self._outlook = self._scheduler.outlook()
+            ended = time.monotonic()
+            self._outlook_holds_until = ended + (ended - began) / OUTLOOK_COST
+        return self._outlook

@@ -17,7 +17,7 @@ class PromptTooLongError(EngineError):
 class EngineBusyError(EngineError):
     """There is more to do than can be promised: the queue is full, or would take longer than the reader waits.
 
-    `retry_after`: whole seconds until, at the measured speed, all that was admitted is done.
+    `retry_after`: whole seconds after which it makes sense to ask again.
     """
 
     def __init__(self, retry_after: int) -> None:

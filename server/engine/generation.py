@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -93,11 +93,13 @@ class Generation:
                 raise self._error
             return self.samples
 
-    def stream(self, idle: float = math.inf, pause: float = 0.0) -> Generator[Piece | None]:
+    def stream(
+        self, idle: float = math.inf, pause: Callable[[], float] = lambda: 0.0
+    ) -> Generator[Piece | None]:
         """The texts from their beginning, as they grow; None whenever `idle` seconds have gone by without a piece.
 
-        pause: seconds between what comes together and what comes next. Meanwhile the text grows without waking its
-        reader, which at hundreds of readers costs more than the text; only the end does.
+        pause: gives the seconds between what comes together and what comes next. Meanwhile the text grows without
+        waking its reader, which at hundreds of readers costs more than the text; only the end does.
         Whoever closes the iterator before its end has left: the generation is cancelled.
         """
         shown = [0] * len(self.samples)
@@ -118,9 +120,9 @@ class Generation:
                     raise error
                 if not pieces and not ended:
                     yield None
-                if pause and not ended:
+                if (seconds := pause()) and not ended:
                     with self._changed:
-                        self._changed.wait_for(lambda: self.done, pause)
+                        self._changed.wait_for(lambda: self.done, seconds)
         finally:
             if not ended:
                 self.cancel()

@@ -1,27 +1,32 @@
 """How much memory this process may use, and how much of it the key/value cache gets."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
+from server.engine.cgroup import own_groups
 from server.engine.errors import NotEnoughMemoryError
 from server.engine.kv_blocks import blocks_for
 from server.weights import HParams
 
-# The limit files of cgroup v2 and v1, as they stand inside of a container.
-# https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files
-CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+# Bytes, in cgroup v2 and v1. https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files
+LIMITS = ("memory.max", "memory.limit_in_bytes")
 
 MIB = 2**20
 
 
-def memory_limit(cgroup_limits: tuple[Path, ...] = CGROUP_LIMITS) -> int:
-    """The limit in bytes: the smallest of the machine's memory and what the control groups allow."""
+def memory_limit(groups: Iterable[Path] | None = None) -> int:
+    """The limit in bytes: the smallest of the machine's memory and what the control groups allow.
+
+    groups: their directories; the process's own where none are given.
+    """
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for file in cgroup_limits:
-        try:
-            limits.append(int(file.read_text()))
-        except (OSError, ValueError):  # not this version of cgroups; or "max": no limit
-            continue
+    for group in own_groups("memory") if groups is None else groups:
+        for name in LIMITS:
+            try:
+                limits.append(int((group / name).read_text()))
+            except (OSError, ValueError):  # not this version of cgroups; or "max": no limit
+                continue
     return min(limits)
 
 

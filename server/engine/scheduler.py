@@ -8,12 +8,13 @@ a token of its own, are computed once, into blocks that all of them own. As only
 of every chunk are what they would be without it, and so is every bit of the text.
 """
 
+import heapq
 import logging
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain, islice, takewhile
+from itertools import chain, takewhile
 from typing import Literal, NamedTuple
 
 from server.engine.errors import DeadlineExceededError, EngineError, EngineFailedError
@@ -81,10 +82,30 @@ class Slice:
         return self.sequence.generation.params
 
 
+class Start(NamedTuple):
+    """When a generation is expected to start: how many samples wait in front of it, and in how many steps."""
+
+    ahead: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """When those who wait start, and when somebody would who came now, if no text ends before its length."""
+
+    waiting: dict[Generation, Start]
+    newcomer: Start
+
+
 class Scheduler:
-    """Who waits, in order of arrival, and who runs. Not thread-safe: the engine's lock guards it."""
+    """Who waits, in order of arrival, and who runs. Not thread-safe: the engine's lock guards it.
+
+    batch_limit: how many sequences may run, 1 to max_running. The engine lowers it while steps take too long; who runs
+    already goes on.
+    """
 
     def __init__(self, kv_blocks: KVBlocks, max_running: int, max_waiting: int, end_of_text: int) -> None:
+        self.batch_limit = max_running
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
         self.ended: dict[Ending, int] = dict.fromkeys(ENDINGS, 0)
@@ -152,47 +173,40 @@ class Scheduler:
             self.ended["deadline" if isinstance(error, DeadlineExceededError) else "failed"] += 1
         generation.fail(error)
 
-    def steps_owed(self) -> int:
-        """How many steps the work of all who run and wait amounts to, if every step does as much as it can.
-
-        All cannot be done sooner, and whoever joins the queue now starts about then. It is the most of what three
-        things allow: the running places, the blocks, and the chunk of prompt that a step reads.
-        """
-        *_, owed = self._steps_owed_in_front()
-        return owed
-
-    def places(self) -> dict[Generation, tuple[int, int]]:
-        """Of all whose first sample waits: how many samples wait in front of it, and how many steps are owed there."""
-        in_front = islice(self._steps_owed_in_front(), len(self.running), None)
-        return {
-            sequence.generation: (ahead, owed)
-            for ahead, (sequence, owed) in enumerate(zip(self.waiting, in_front, strict=False))
-            if sequence.index == sequence.generation.params.first_sample
-        }
-
-    def _steps_owed_in_front(self) -> Iterator[int]:
-        """As `steps_owed`, of those in front of each sequence, and at the end of all."""
-        place_steps = block_steps = prompt_tokens = 0
+    def outlook(self) -> Outlook:
+        """When whom starts: places and blocks change hands as they would, and a step reads one chunk of prompt."""
+        steps = unread = 0
         seen: set[Generation] = set()
-        for sequence in chain(self, [None]):
-            yield max(
-                place_steps // self._max_running,
-                block_steps // self._kv_blocks.n_blocks,
-                prompt_tokens // PREFILL_CHUNK,
-            )
-            if sequence is None:
-                return
-            # Without the token behind which it draws: 0 as soon as it draws one at every step.
-            unread = len(sequence.tokens) - sequence.computed - 1
-            blocks = blocks_for(sequence.max_tokens)
-            if sequence.generation in seen:  # what it shares is counted already
-                unread = min(unread, sequence.generation.prompt_tokens - sequence.shared_tokens - 1)
-                blocks -= blocks_for(sequence.shared_tokens)
-            seen.add(sequence.generation)
-            steps = unread // PREFILL_CHUNK + sequence.max_tokens - len(sequence.tokens)
-            place_steps += steps
-            block_steps += steps * blocks
-            prompt_tokens += unread
+        free_places = self.batch_limit - len(self.running)
+        free_blocks = self._kv_blocks.n_free
+        ends: list[
+            tuple[int, int]
+        ] = []  # of those who run by then: at which step, and the blocks they give back
+        for sequence in self.running:
+            work = _work_left(sequence, seen)
+            heapq.heappush(ends, (work.steps, work.blocks))
+            unread += work.unread
+
+        def wait_for(places: int, blocks: int) -> None:
+            nonlocal steps, free_places, free_blocks
+            while ends and (free_places < places or free_blocks < blocks):
+                steps, returned = heapq.heappop(ends)
+                free_places += 1
+                free_blocks += returned
+
+        waiting = {}
+        for ahead, sequence in enumerate(self.waiting):
+            work = _work_left(sequence, seen)
+            wait_for(1, work.blocks)
+            start = max(steps, unread // PREFILL_CHUNK)
+            if sequence.index == sequence.generation.params.first_sample:
+                waiting[sequence.generation] = Start(ahead, start)
+            free_places -= 1
+            free_blocks -= work.blocks
+            heapq.heappush(ends, (start + work.steps, work.blocks))
+            unread += work.unread
+        wait_for(1, 1)
+        return Outlook(waiting, Start(len(self.waiting), max(steps, unread // PREFILL_CHUNK)))
 
     def _samples_of(self, generation: Generation) -> list[Sequence]:
         return [sequence for sequence in self if sequence.generation is generation]
@@ -229,7 +243,7 @@ class Scheduler:
             self._finish(sequence, "cancelled")
 
     def _admit(self) -> None:
-        while self.waiting and len(self.running) < self._max_running:
+        while self.waiting and len(self.running) < self.batch_limit:
             sequence = self.waiting[0]
             blocks = self._kv_blocks.reserve(blocks_for(sequence.max_tokens) - len(sequence.blocks))
             if blocks is None:
@@ -250,6 +264,26 @@ class Scheduler:
         shared = first.blocks[: blocks_for(first.shared_tokens)]
         for sibling in takewhile(lambda s: s.generation is first.generation, self.waiting):
             sibling.blocks = self._kv_blocks.share(shared)
+
+
+class _Work(NamedTuple):
+    """What a sequence still needs: tokens of prompt to be read, steps until its end, blocks while it runs."""
+
+    unread: int
+    steps: int
+    blocks: int
+
+
+def _work_left(sequence: Sequence, seen: set[Generation]) -> _Work:
+    """`seen` are the generations of those in front, this one's own afterwards: what siblings share counts once."""
+    # Without the token behind which it draws: 0 as soon as it draws one at every step.
+    unread = len(sequence.tokens) - sequence.computed - 1
+    blocks = blocks_for(sequence.max_tokens)
+    if sequence.generation in seen:
+        unread = min(unread, sequence.generation.prompt_tokens - sequence.shared_tokens - 1)
+        blocks -= blocks_for(sequence.shared_tokens)
+    seen.add(sequence.generation)
+    return _Work(unread, unread // PREFILL_CHUNK + sequence.max_tokens - len(sequence.tokens), blocks)
 
 
 def _n_logits(sequence: Sequence, n_tokens: int, draws: bool) -> int:

@@ -20,7 +20,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def environment(checkpoint: Path) -> dict[str, str]:
-    return {"POKEGEN_CHECKPOINT": str(checkpoint), "POKEGEN_ENGINE": "numpy"}
+    return {
+        "POKEGEN_CHECKPOINT": str(checkpoint),
+        "POKEGEN_ENGINE": "numpy",
+        # It is slow: what the service does about that is test_crowds' matter.
+        "POKEGEN_PACE": "0",
+        "POKEGEN_MAX_WAIT": "60",
+    }
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,7 @@ class Stack:
             **os.environ,
             "PORT": str(self.port),
             "POKEGEN_HTTP": f"127.0.0.1:{http_port}",
+            "POKEGEN_ADDRESS_RATE": "0",  # all of a test's requests come from one address
             **environment,
         }
         self._session = direct_session()

@@ -38,8 +38,10 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "engine": "gpt2-simple",
         "engine_threads": 3,
         "isa": "portable",
+        "pace": 12.5,
         "max_running": 3,
         "max_waiting": 0,
+        "max_wait": 0.5,
         "threads": 4,
         "max_samples": 2,
         "request_timeout": 1.5,
@@ -48,6 +50,8 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "http": "0.0.0.0:80",
         "socket": "/tmp/uwsgi.sock",  # noqa: S108 - nothing is written
         "cors_origins": "https://fan.example,http://[::1]:3000",
+        "address_rate": 0,
+        "trusted_proxies": "192.0.2.7,2001:db8::/32",
         "opening": "Brock, ",
         "length": 7,
         "temperature": 1.0,
@@ -89,7 +93,12 @@ def test_a_misspelt_variable_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> 
         ("POKEGEN_ENGINE_THREADS", "257", "less than or equal to 256"),
         ("POKEGEN_ISA", "sse2", "'auto', 'avx512-vnni', 'avx2' or 'portable'"),
         ("POKEGEN_MAX_RUNNING", "0", "greater than or equal to 1"),
-        ("POKEGEN_MAX_RUNNING", "1025", "less than or equal to 1024"),
+        ("POKEGEN_MAX_RUNNING", "4097", "less than or equal to 4096"),
+        ("POKEGEN_PACE", "-1", "greater than or equal to 0"),
+        ("POKEGEN_MAX_WAIT", "3601", "less than or equal to 3600"),
+        ("POKEGEN_ADDRESS_RATE", "-1", "greater than or equal to 0"),
+        ("POKEGEN_TRUSTED_PROXIES", "10.0.0.1/8", "has host bits set"),
+        ("POKEGEN_TRUSTED_PROXIES", "proxy.example", "such as 192.0.2.7 or 10.0.0.0/8"),
         ("POKEGEN_MAX_WAITING", "-1", "greater than or equal to 0"),
         ("POKEGEN_MAX_SAMPLES", "many", "valid integer"),
         ("POKEGEN_REQUEST_TIMEOUT", "0", "greater than or equal to 0.1"),
@@ -161,8 +170,8 @@ def test_a_request_that_could_never_be_admitted_is_a_mistake_of_the_settings(
 
 
 def test_a_thread_must_be_left_to_say_that_the_queue_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POKEGEN_THREADS", "256")
-    with pytest.raises(SettingsError, match=r"^POKEGEN_THREADS is 256 and must be more than .* 64 \+ 192$"):
+    monkeypatch.setenv("POKEGEN_THREADS", "768")
+    with pytest.raises(SettingsError, match=r"^POKEGEN_THREADS is 768 and must be more than .* 512 \+ 256$"):
         load_settings()
 
 
@@ -298,6 +307,6 @@ def test_check_knows_whether_the_memory_will_do(
     done = CliRunner().invoke(commands, ["check"])
     assert done.exit_code == 1
     assert done.stderr.startswith(
-        "pokegen: the memory limit is 100 MiB, but weights and process take 192 MiB"
+        "pokegen: the memory limit is 100 MiB, but weights and process take 194 MiB"
     )
     assert done.stderr.count("\n") == 1

@@ -4,6 +4,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Generator, Iterator
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -12,7 +13,7 @@ from flask_openapi3 import APIBlueprint
 from pydantic import BaseModel
 
 from server.api.departures import cancel_if_reader_leaves, require_reader
-from server.api.event_stream import HEARTBEAT, IDLE_SECONDS, PAUSE_SECONDS, event, event_stream
+from server.api.event_stream import HEARTBEAT, IDLE_SECONDS, event, event_stream, pause_seconds
 from server.api.openai.choices import GrowingChoice, Prompt
 from server.api.openai.errors import ErrorAnswer
 from server.api.openai.models import TAG, require_served
@@ -135,6 +136,7 @@ def _events(
     choices: list[list[GrowingChoice]],
 ) -> Generator[str]:
     """The answer in chunks: pieces of all choices side by side, of each what ended it, and the usage."""
+    engine: Engine = current_app.extensions["engine"]
     with_usage = asked.stream_options is not None and asked.stream_options.include_usage
 
     def chunk(*told: Choice, usage: Usage | None = None) -> str:
@@ -157,7 +159,7 @@ def _events(
     # Prompts begin in their order: while one waits, those behind it do. So the first that has not ended is the one to
     # wait for, and its pace is everybody's.
     for generation in generations:
-        for beat in generation.stream(idle=IDLE_SECONDS, pause=PAUSE_SECONDS):
+        for beat in generation.stream(idle=IDLE_SECONDS, pause=partial(pause_seconds, engine)):
             yield from news()
             if beat is None:
                 yield HEARTBEAT

@@ -230,8 +230,8 @@ def test_samples_that_wait_give_their_share_back_when_they_are_cancelled(
     assert bench.text(LONG_PROMPT, length=6) == bench.text(LONG_PROMPT, length=6, nsamples=2)
 
 
-def pieces_of(generation: Generation, **options: float) -> list[Piece]:
-    return [piece for piece in generation.stream(**options) if piece]
+def pieces_of(generation: Generation, pause: float = 0) -> list[Piece]:
+    return [piece for piece in generation.stream(pause=lambda: pause) if piece]
 
 
 def test_a_stream_gives_the_same_text_in_pieces(bench: Bench) -> None:

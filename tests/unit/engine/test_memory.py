@@ -12,17 +12,18 @@ from server.weights import HParams
 
 @pytest.mark.parametrize("content", ["max\n", "", "not a number", None])
 def test_without_a_limit_it_is_the_machines_memory(tmp_path: Path, content: str | None) -> None:
-    file = tmp_path / "memory.max"
     if content is not None:
-        file.write_text(content)
-    assert memory_limit((file,)) == memory_limit(())
-    assert memory_limit(()) > 2**28
+        (tmp_path / "memory.max").write_text(content)
+    assert memory_limit([tmp_path]) == memory_limit([])
+    assert memory_limit([]) > 2**28
 
 
 def test_the_smallest_limit_counts(tmp_path: Path) -> None:
-    (tmp_path / "v2").write_text("4294967\n")
-    (tmp_path / "v1").write_text("9223372036854771712\n")  # what cgroup v1 says for no limit
-    assert memory_limit((tmp_path / "v2", tmp_path / "v1")) == 4294967
+    inner, outer = tmp_path / "pods" / "ours", tmp_path / "pods"
+    inner.mkdir(parents=True)
+    (inner / "memory.limit_in_bytes").write_text("9223372036854771712\n")  # cgroup v1's way to say none
+    (outer / "memory.max").write_text("4294967\n")
+    assert memory_limit([inner, outer]) == 4294967
 
 
 GPT2 = HParams(n_vocab=50257, n_ctx=1024, n_embd=768, n_head=12, n_layer=12)

@@ -1,4 +1,6 @@
-"""How many steps the admitted work takes, foreseen and counted: on it rests what a reader is told to wait."""
+"""When whom starts, foreseen and counted: on it rests who is let in, and what a reader is told to wait."""
+
+import math
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -6,7 +8,7 @@ from hypothesis import strategies as st
 from server.engine import Generation, Sample, SamplingParams
 from server.engine.detokenizer import Detokenizer
 from server.engine.kv_blocks import KVBlocks, blocks_for
-from server.engine.scheduler import PREFILL_CHUNK, Scheduler, Sequence
+from server.engine.scheduler import PREFILL_CHUNK, Outlook, Scheduler, Sequence, Start
 
 N_CTX = 512
 END_OF_TEXT = 9
@@ -40,34 +42,75 @@ def make(max_running: int, n_blocks: int = 1000) -> Scheduler:
     return Scheduler(KVBlocks(n_blocks), max_running, max_waiting=1000, end_of_text=END_OF_TEXT)
 
 
-def test_places_are_filled_at_every_step() -> None:
+def steps_until_start(scheduler: Scheduler) -> int:
+    """How many steps somebody waits who comes now."""
+    newcomer = submit(scheduler, prompt=1, length=1)
+    steps = 0
+    while newcomer.timing.started == math.inf:
+        scheduler.schedule()
+        if newcomer.timing.started < math.inf:
+            return steps
+        step(scheduler)
+        steps += 1
+    return steps
+
+
+def test_a_newcomer_starts_when_the_first_place_is_free() -> None:
     scheduler = make(max_running=4)
-    for _ in range(16):
-        submit(scheduler, prompt=1, length=100)
-    assert scheduler.steps_owed() == 16 * 100 / 4 == steps_until_done(scheduler)
+    for length in (100, 70, 40, 10):
+        submit(scheduler, prompt=1, length=length)
+    assert scheduler.outlook().newcomer == Start(4, 10), "nobody runs yet"
+    step(scheduler)
+    assert scheduler.outlook().newcomer == Start(0, 9)
+    assert steps_until_start(scheduler) == 9
+
+
+def test_whoever_waits_in_front_starts_first() -> None:
+    scheduler = make(max_running=2)
+    waiting = [submit(scheduler, prompt=1, length=length) for length in (30, 20, 50, 5)][2:]
+    step(scheduler)
+    outlook = scheduler.outlook()
+    assert [outlook.waiting[generation] for generation in waiting] == [Start(0, 19), Start(1, 29)]
+    assert outlook.newcomer.steps == 34 == steps_until_start(scheduler)
 
 
 def test_blocks_may_allow_fewer_than_the_places() -> None:
     scheduler = make(max_running=8, n_blocks=2 * blocks_for(200))
-    for _ in range(16):
+    for _ in range(4):
         submit(scheduler, prompt=100, length=100)
-    owed = scheduler.steps_owed()
-    assert owed == 8 * (100 + 1), "two at a time, a step more for the first chunk of each prompt"
-    assert owed <= steps_until_done(scheduler) < owed * 1.1
+    step(scheduler)
+    expected = scheduler.outlook().newcomer.steps
+    assert expected == 2 * 101 - 1, "two at a time, a step more for the first chunk of each prompt"
+    assert expected <= steps_until_start(scheduler) < expected * 1.1
 
 
 def test_prompts_are_read_a_chunk_at_a_step() -> None:
     scheduler = make(max_running=8)
     for _ in range(16):
         submit(scheduler, prompt=6 * PREFILL_CHUNK, length=1)
-    assert scheduler.steps_owed() == 16 * 6 - 1
+    assert scheduler.outlook().newcomer.steps == 16 * 6 - 1
     assert steps_until_done(scheduler) == 16 * 6
 
 
 def test_a_prompt_in_common_is_read_once() -> None:
     scheduler = make(max_running=8)
     submit(scheduler, prompt=6 * PREFILL_CHUNK, length=1, nsamples=8)
-    assert scheduler.steps_owed() <= 5 + 8 == steps_until_done(scheduler)
+    assert scheduler.outlook().newcomer.steps <= 5 + 8 == steps_until_done(scheduler)
+
+
+def test_no_more_are_begun_than_the_limit_of_the_moment_and_who_runs_goes_on() -> None:
+    scheduler = make(max_running=4)
+    for _ in range(6):
+        submit(scheduler, prompt=1, length=10)
+    step(scheduler)
+    assert len(scheduler.running) == 4
+    scheduler.batch_limit = 2
+    step(scheduler)
+    assert (len(scheduler.running), scheduler.outlook().newcomer) == (4, Start(2, 8 + 10))
+    while len(scheduler.running) == 4:
+        step(scheduler)
+    step(scheduler)
+    assert (len(scheduler.running), len(scheduler.waiting)) == (2, 0)
 
 
 LOAD = st.lists(
@@ -82,14 +125,15 @@ LOAD = st.lists(
     n_blocks=st.integers(blocks_for(N_CTX), 200),
     begun=st.integers(0, 50),
 )
-def test_what_is_foreseen_is_never_more_than_it_takes(
+def test_nobody_starts_sooner_than_foreseen(
     load: list[tuple[int, int, int]], max_running: int, n_blocks: int, begun: int
 ) -> None:
     scheduler = make(max_running, n_blocks)
     generations = [submit(scheduler, *each) for each in load]
     for _ in range(begun):
         step(scheduler)
-    owed = scheduler.steps_owed()
-    assert owed <= steps_until_done(scheduler)
+    expected = scheduler.outlook().newcomer.steps
+    assert expected <= steps_until_start(scheduler)
+    steps_until_done(scheduler)
     assert all(generation.done for generation in generations), "and whoever waits is served"
-    assert scheduler.steps_owed() == 0
+    assert scheduler.outlook() == Outlook({}, Start(0, 0))
