@@ -1,0 +1,1 @@
+"""Simulated readers: what they ask, how they read, how many there are, and what they saw."""

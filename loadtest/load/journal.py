@@ -1,0 +1,94 @@
+"""What all readers saw: readers.csv, stages.csv, and whether the service still keeps up."""
+
+import csv
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from loadtest.load.reading import Reading
+from loadtest.load.shapes import Stage
+
+READERS = "readers.csv"
+STAGES = "stages.csv"
+
+COLUMNS = (
+    "at", "story", "readers", "ending", "status", "first_token_s", "total_s", "tokens", "longest_gap_s",
+    "retry_after_s", "error",
+)  # fmt: skip
+
+# What a reader may expect.
+FIRST_TOKEN_S = 1.0  # for 95 of 100
+TOKENS_PER_SECOND = 8.0  # nobody reads faster
+REFUSED_SHARE = 0.01
+
+
+class Journal:
+    """Writes down each reading as it ends. folder: for the files; None writes none. began: time.monotonic() at 0 s.
+
+    Lines are written one by one, so that an interrupted run can be reported. Raises OSError.
+    """
+
+    def __init__(self, folder: Path | None, began: float) -> None:
+        self._began = began
+        self._going_on: dict[int, Reading] = {}
+        self._ended: list[Reading] = []  # since the stage began
+        self._stage_began = began
+        self._rows = self._stages = None
+        if folder:
+            self._rows = csv.writer((folder / READERS).open("w", buffering=1, newline=""))
+            self._stages = csv.writer((folder / STAGES).open("w", buffering=1, newline=""))
+            self._rows.writerow(COLUMNS)
+            self._stages.writerow(("at", "readers", "name"))
+
+    def begin(self, stage: Stage) -> None:
+        """A stage begins."""
+        self._stage_began = time.monotonic()
+        self._ended.clear()
+        if self._stages:
+            self._stages.writerow((_round(self._stage_began - self._began), stage.readers, stage.name))
+
+    def asked(self, reading: Reading) -> None:
+        """A request begins."""
+        self._going_on[id(reading)] = reading
+
+    def ended(self, reading: Reading) -> None:
+        """It is over."""
+        del self._going_on[id(reading)]
+        self._ended.append(reading)
+        if self._rows:
+            values = {**vars(reading), "at": reading.began - self._began}
+            self._rows.writerow(_round(values[column]) for column in COLUMNS)
+
+    def keeps_up(self, settle: float, length: int) -> bool:
+        """Whether the stage's readers got what they may expect, without those of its first `settle` seconds.
+
+        length: tokens of a text. Who still waits, for the first token or the end, counts with the time until now.
+        """
+        now, since = time.monotonic(), self._stage_began + settle
+        ended = [reading for reading in self._ended if reading.began >= since]
+        firsts = [reading.first_token_s for reading in ended if reading.first_token_s is not None]
+        rates = [rate for reading in self._ended if (rate := reading.rate()) is not None]
+        for reading in self._going_on.values():
+            if reading.first_token_s is None:
+                firsts.append(now - reading.began)
+            else:
+                rates.append(length / max(now - reading.began - reading.first_token_s, 1e-6))
+        turned_away = sum(reading.ending not in ("complete", "left") for reading in ended)
+        return (
+            percentile(firsts, 95) <= FIRST_TOKEN_S
+            and percentile(rates, 5) >= TOKENS_PER_SECOND
+            and turned_away <= REFUSED_SHARE * len(ended)
+        )
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The least value that so many percent of all reach (nearest rank); of none, infinity."""
+    if not values:
+        return math.inf
+    return sorted(values)[max(math.ceil(len(values) * percent / 100) - 1, 0)]
+
+
+def _round(value: object) -> object:
+    """To tenths of a millisecond; None is empty in the file."""
+    return round(value, 4) if isinstance(value, float) else value
