@@ -5,7 +5,7 @@ export VENV ?= .venv
 
 .DEFAULT_GOAL := help
 .PHONY: help run reload test test-image lint types image checkpoint lock clean \
-  system test-system server-python pipeline test-python
+  system test-system server-python pipeline test-python loadtest
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,14 @@ test: test-system lint types ## the linters and every test; those of the images 
 test-image: test-python ## the tests of the Docker images alone
 	@docker info >/dev/null || { echo "No Docker engine answers: start one, or set DOCKER_HOST." >&2; exit 1; }
 	@"$(VENV)/bin/python" -m pytest tests/image
+
+loadtest: system ## load on a box of a t2.medium's size, and the report (SHAPE= CHECKPOINT= PROFILE= READERS= MINUTES= BY= SERVICE=)
+	@scripts/install-python loadtest
+	@[ "$(SERVICE)" != seed ] || scripts/install-python finetune
+	@scripts/build-native
+	@"$(VENV)/bin/python" -m loadtest.run $(SERVICE:%=--service %) $(CHECKPOINT:%=--checkpoint %) \
+	  $(PROFILE:%=--profile %) $(SHAPE:%=--shape %) $(READERS:%=--readers %) $(MINUTES:%=--minutes %) $(BY:%=--by %)
+	@"$(VENV)/bin/python" -m loadtest.report
 
 lint: system test-python ## ruff, clang-format
 	@"$(VENV)/bin/ruff" check

@@ -34,7 +34,7 @@ Row = dict[str, float | int | None]
 
 
 class Meter:
-    """Measures a box. generator: the process that makes the load. port: nginx's. plain_port: that of /metrics, if any."""
+    """Measures a box. generator: the process that makes the load. port: of nginx. plain_port: of /metrics, if any."""
 
     def __init__(self, box: Box, generator: psutil.Process, port: int, plain_port: int | None) -> None:
         self._box = box

@@ -61,8 +61,8 @@ class Reading:
         return (self.tokens - 1) / max(self.total_s - self.first_token_s, 1e-6)
 
     def fail(self, ending: Ending, error: str) -> None:
-        """It ended so."""
-        self.ending, self.error = ending, error[:120]
+        """It ended so, because of `error`, of which the first sentence is kept: the next says what to do."""
+        self.ending, self.error = ending, error.partition(". ")[0][:120]
 
 
 class Server:
