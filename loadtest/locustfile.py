@@ -5,7 +5,7 @@
 The stories, and how many of a hundred readers each has where none is named on the command line:
 
     CasualReader    50  reads a text while it is written, and then another
-    ImpatientReader 20  as a rule goes away before the end, also from the queue
+    ImpatientReader 20  goes away half-way, or after some seconds, in the queue too
     Sharer          15  opens one of a few permalinks, which must show the same text every time
     Script          10  posts JSON and takes texts whole, one after the other
     Crowd            5  comes at the same moment as all others of the crowd, every ten seconds
@@ -15,6 +15,7 @@ a plan (loadtest/load/shapes.py). `python -m loadtest.run` does all of it, in a 
 """
 
 import itertools
+import math
 import random
 import time
 from argparse import Namespace
@@ -72,8 +73,10 @@ class Reader(User):
         left_to_read = len(last.text.split()) / WORDS_PER_SECOND - read_while_written
         return max(left_to_read, 0) + self.random.uniform(1, 5)
 
-    def ask(self, question: Question, way: Way = "stream", patience: float = float("inf")) -> Reading:
-        """Ask and read; what comes of it is written down and reported to Locust."""
+    def ask(
+        self, question: Question, way: Way = "stream", patience: float = math.inf, share: float = math.inf
+    ) -> None:
+        """Ask and read, as Server.ask does; what comes of it is written down and reported to Locust."""
         story = type(self).__name__
         runner = self.environment.runner
         self.last = reading = Reading(time.monotonic(), story, runner.user_count if runner else 0)
@@ -81,12 +84,11 @@ class Reader(User):
             way = "seed"
         self.journal.asked(reading)
         try:
-            self.server.ask(question, way, reading, self.source, patience)
+            self.server.ask(question, way, reading, self.source, patience, share)
             self.check(question, reading)
         finally:
             self.journal.ended(reading)
         self._report(reading)
-        return reading
 
     def check(self, question: Question, reading: Reading) -> None:
         """What a story expects of a text; `reading.fail` where it is not so."""
@@ -122,14 +124,14 @@ class CasualReader(Reader):
 
 
 class ImpatientReader(Reader):
-    """Goes away after some seconds."""
+    """Goes away half-way, or after some seconds, in the queue too."""
 
     weight = 20
 
     @task
     def leave(self) -> None:
-        """A text, or the beginning of one."""
-        self.ask(self.question(), patience=self.random.expovariate(1 / 3))
+        """The beginning of a text."""
+        self.ask(self.question(), patience=self.random.uniform(2, 20), share=self.random.uniform(0.2, 0.8))
 
 
 class Sharer(Reader):
@@ -211,7 +213,7 @@ class Plan(LoadTestShape):
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
 def add_options(parser: LocustArgumentParser) -> None:
-    """Our own, in Locust's --help and on its page."""
+    """Our own, which Locust's page shows, too."""
     group = parser.add_argument_group("Pokegen's readers")
     group.add_argument("--length", type=int, default=128, help="New tokens of a text.")
     group.add_argument(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import socket
 import time
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -20,6 +21,8 @@ LOST_AFTER = 75.0
 
 # How a piece of text begins on the wire, and the whole answer at the end. A queue's event and a heartbeat do not.
 PIECE = b'data: {"text":'
+
+CHARACTERS = 4  # of a token, about
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,12 @@ class Server:
         reading: Reading,
         source: str | None = None,
         patience: float = math.inf,
+        share: float = math.inf,
     ) -> None:
         """Ask, read, and fill in `reading`; what goes wrong is told there. A greenlet that is killed has left.
 
-        source: the address to ask from. patience: seconds until the reader leaves.
+        source: the address to ask from. patience: seconds until the reader leaves. share: about how much of a stream
+        the reader reads before leaving.
         """
         # A connection of its own: readers come from all over, and stay for a text.
         connection = HTTPConnection(
@@ -95,12 +100,14 @@ class Server:
         )
         try:
             _send(connection, question, way)
+            sock = connection.sock  # the connection forgets it where the server will close it
             response = connection.getresponse()
             reading.status = response.status
             if response.status != 200:
                 _refusal(response, reading)
             elif way == "stream":
-                _read_stream(connection, response, reading, patience)
+                enough = share * question.length * CHARACTERS
+                _read_stream(sock, response, reading, patience, enough)
             else:
                 _read_whole(response, reading, question)
         except TimeoutError:
@@ -130,11 +137,14 @@ def _send(connection: HTTPConnection, question: Question, way: Way) -> None:
 
 
 def _read_stream(
-    connection: HTTPConnection, response: HTTPResponse, reading: Reading, patience: float
+    sock: socket.socket, response: HTTPResponse, reading: Reading, patience: float, enough: float
 ) -> None:
-    """Only counts time while it comes, for hundreds of readers share a processor; what came is checked at the end."""
+    """Only counts time while it comes, for hundreds of readers share a processor; what came is checked at the end.
+
+    enough: characters after which the reader leaves.
+    """
     came = []
-    last = 0.0
+    last, characters = 0.0, 0
     while data := response.read1(65536):
         came.append(data)
         now = time.monotonic()
@@ -145,11 +155,14 @@ def _read_stream(
             else:
                 reading.longest_gap_s = max(reading.longest_gap_s or 0.0, now - last)
             last = now
+            characters += len(data) - len(PIECE)
+        if characters > enough:
+            return
         if patience < math.inf:
             left = reading.began + patience - now
             if left <= 0:
                 return
-            connection.sock.settimeout(min(left, LOST_AFTER))
+            sock.settimeout(min(left, LOST_AFTER))
     _check_stream(b"".join(came).decode(), reading)
 
 
