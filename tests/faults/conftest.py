@@ -1,0 +1,116 @@
+"""One service that all faults happen to, one after the other, and the table of what was seen."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from server.weights import HParams
+from tests.checkpoints import write_transformers
+from tests.faults.footprint import Footprint, footprint
+from tests.faults.readers import LONG, MEDIUM, SHORT, Newcomers, ask
+from tests.faults.table import Row, write_table
+from tests.service.stack import Stack, at_rest, running, wait_until
+
+OPTION = "--faults-table"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(OPTION, type=Path, metavar="PAGE", help="write the table of faults into this page")
+
+
+@pytest.fixture(scope="session")
+def rows(request: pytest.FixtureRequest) -> Iterator[list[Row]]:
+    """The rows of the table, which is written at the end if it was asked for and no test failed."""
+    rows: list[Row] = []
+    yield rows
+    page = request.config.getoption(OPTION, None)
+    if page and not request.session.testsfailed:
+        write_table(page, rows)
+
+
+Record = Callable[..., None]
+
+
+@pytest.fixture
+def record(request: pytest.FixtureRequest, rows: list[Row]) -> Record:
+    """Puts a row into the table of docs/faults.md."""
+
+    def write(fault: str, in_flight: str, newcomers: Newcomers | str, seconds: float | None = None) -> None:
+        if isinstance(newcomers, Newcomers):
+            saw, seconds = newcomers.saw, newcomers.away
+        else:
+            saw = newcomers
+        test = f"{request.path.name}::{request.function.__name__}"
+        rows.append(Row(fault, in_flight, saw, seconds, test))
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights, n_ctx 1024."""
+    directory = tmp_path_factory.mktemp("faults") / "checkpoint"
+    write_transformers(directory, HParams(n_vocab=1000, n_ctx=1024, n_embd=256, n_head=4, n_layer=6))
+    return directory
+
+
+@pytest.fixture(scope="session")
+def environment(checkpoint: Path) -> dict[str, str]:
+    return {"POKEGEN_CHECKPOINT": str(checkpoint), "POKEGEN_ENGINE": "numpy"}
+
+
+@pytest.fixture(scope="session")
+def engine_killer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pipe into which to write so that the thread of the service's engine is killed."""
+    pipe = tmp_path_factory.mktemp("faults") / "pipe"
+    os.mkfifo(pipe)
+    return pipe
+
+
+@pytest.fixture(scope="session")
+def everlasting(
+    environment: dict[str, str], engine_killer: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """The service that has to live through all of it."""
+    variables = {"UWSGI_IMPORT": "tests.faults.kill_engine", "POKEGEN_TEST_PIPE": str(engine_killer)}
+    stack = Stack(tmp_path_factory.mktemp("faults") / "log", environment | variables)
+    with running(stack):
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def text(everlasting: Stack) -> str:
+    """What LONG is answered by a service to which nothing has happened."""
+    answer = ask(everlasting.url, LONG)
+    assert answer.whole
+    return answer.text
+
+
+@pytest.fixture
+def service(everlasting: Stack) -> Iterator[Stack]:
+    """The service, which must be after the test what it was before: same text, nothing leaked."""
+    before, written = settled(everlasting), ask(everlasting.url, MEDIUM).text
+    yield everlasting
+    assert ask(everlasting.url, MEDIUM).text == written
+    wait_until(lambda: at_rest(everlasting.http), within=5, what="every place to be free")
+    wait_until(lambda: settled(everlasting) == before, within=5, what=f"its processes to hold {before} again")
+    assert everlasting.process.poll() is None
+
+
+def settled(stack: Stack) -> Footprint:
+    """What the service holds when all its threads have begun to wait and no process comes or goes."""
+    assert ask(stack.url, f"{SHORT}&stream=true").whole  # the first in a process starts a thread that watches
+    readings: list[Footprint | None] = [None]
+
+    def is_settled() -> bool:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            readings.append(footprint(stack))
+        return len(readings) > 2 and readings[-1] == readings[-3]
+
+    wait_until(is_settled, within=10, what="processes, files and threads to stay as they are")
+    found = readings[-1]
+    assert found
+    return found

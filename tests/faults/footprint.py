@@ -1,0 +1,29 @@
+"""What a running service holds: to be the same after a fault as before."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.service.stack import Stack, descendants
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """How many processes nginx and uWSGI have, and how many open files and threads these have."""
+
+    processes: dict[str, int]
+    files: dict[str, int]
+    threads: dict[str, int]
+
+
+def footprint(stack: Stack) -> Footprint:
+    """Of all that `scripts/run` has started. Raises FileNotFoundError where a process ends while it is looked at."""
+    processes, files, threads = Counter[str](), Counter[str](), Counter[str]()
+    for pid in descendants(stack.process.pid):
+        process = Path(f"/proc/{pid}")
+        name = (process / "comm").read_text().strip()
+        if name in ("nginx", "uwsgi"):
+            processes[name] += 1
+            files[name] += len(list((process / "fd").iterdir()))
+            threads[name] += len(list((process / "task").iterdir()))
+    return Footprint(dict(processes), dict(files), dict(threads))
