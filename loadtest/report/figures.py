@@ -132,7 +132,7 @@ class Level:
             return ["nothing was answered"]
         faults = []
         if self.unserved > TURNED_AWAY:
-            faults.append(f"{self.unserved:.0%} got no text")
+            faults.append(f"{self.unserved:.1%} got no text")
         if self.first.bound(95) > patience:
             faults.append(f"p95 to the first token was {_seconds(self.first.bound(95))}")
         if self.gap.count and 1 / self.gap.bound(95) < READING:

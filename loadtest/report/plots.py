@@ -91,6 +91,7 @@ def _svg(figure: Figure, title: str) -> str:
     figure.savefig(file, format="svg", transparent=True, metadata={**nothing, "Title": title})
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"(font: (?:bold )?[\d.]+px) [^;\"]*", r"\1 system-ui, sans-serif", svg)
     svg = re.sub(r"(\d+\.\d\d)\d+", r"\1", svg)
     dark = "".join(

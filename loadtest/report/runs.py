@@ -193,7 +193,7 @@ def _table(directory: Path, name: str, notes: list[str], unneeded: tuple[str, ..
             f"{name} has no column `{column}`: what depends on it is left out." for column in missing
         )
     if damaged:
-        notes.append(f"{name}: {damaged} damaged {'cell was' if damaged == 1 else 'cells were'} left out.")
+        notes.append(f"{name}: {damaged} damaged {'place was' if damaged == 1 else 'places were'} left out.")
     keep = np.isfinite(columns["at"])
     return Table(columns).where(keep)
 
