@@ -1,14 +1,13 @@
 """The journal: readers.csv, stages.csv, and whether the service keeps up."""
 
 import csv
-import math
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from loadtest.load.journal import Journal, percentile
+from loadtest.load.journal import Journal
 from loadtest.load.reading import Reading
 from loadtest.load.shapes import Stage
 
@@ -117,10 +116,3 @@ def test_a_stage_begins_anew() -> None:
         journal.asked(each)
         journal.ended(each)
     assert journal.keeps_up(0, 128)
-
-
-def test_percentiles_are_nearest_ranks() -> None:
-    assert percentile([3, 1, 2, 4], 50) == 2
-    assert percentile([3, 1, 2, 4], 95) == 4
-    assert percentile([7], 5) == 7
-    assert percentile([], 95) == math.inf
