@@ -196,10 +196,9 @@ class Box:
         """All processes in it."""
         if self.groups:
             return [pid for group in self.groups for pid in group.pids()]
-        with contextlib.suppress(psutil.NoSuchProcess):
-            top = psutil.Process(self.process.pid)
-            return [top.pid, *(child.pid for child in top.children(recursive=True))]
-        return []
+        if self.process.poll() is not None:
+            return []
+        return [self.process.pid, *(child.pid for child in _children(self.process.pid))]
 
 
 @contextlib.contextmanager
@@ -241,6 +240,7 @@ def _process(job: Job, group: ControlGroup | None, out: IO[bytes]) -> Iterator["
     try:
         yield process
     finally:
+        family = _children(process.pid)
         process.terminate()
         try:
             process.wait(GRACE_SECONDS)
@@ -249,6 +249,17 @@ def _process(job: Job, group: ControlGroup | None, out: IO[bytes]) -> Iterator["
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(15)
             process.kill()
+            process.wait()
+        for left in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                left.kill()
+
+
+def _children(pid: int) -> list[psutil.Process]:
+    """And theirs; of a process that has ended, none."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).children(recursive=True)
+    return []
 
 
 # nginx only passes on what the engine makes, and needs little; but what it has, the server has not.
