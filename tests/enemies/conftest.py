@@ -34,7 +34,7 @@ def stack(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def nginx_alone(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """nginx as the service has it, with nobody behind it."""
+    """The service's nginx, with nobody behind it."""
     directory = tmp_path_factory.mktemp("nginx")
     stack = Stack(directory / "log", environment)
     variables = {
