@@ -17,14 +17,17 @@ from server.api import (
     generate,
     head,
     health,
+    keys,
     metrics,
     page,
     problems,
     request_ids,
+    shares,
     well_formed,
 )
 from server.api.openai import completions, models
 from server.engine import Engine, create_engine
+from server.keys import Keys, read_keys
 from server.logs import configure_logging, log_access
 from server.settings import Settings, load_settings, require_fitting_opening
 from server.weights import find_checkpoint, open_checkpoint
@@ -39,6 +42,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     """
     settings = settings or load_settings()
     configure_logging(settings.log_level)
+    api_keys = read_keys(settings)
     found = find_checkpoint(settings.checkpoint, settings.registry)
     with open_checkpoint(found.directory) as checkpoint:
         require_fitting_opening(settings, checkpoint)
@@ -56,7 +60,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
         fingerprint = models.fingerprint(checkpoint, settings.engine, settings.isa)
     atexit.register(engine.close)
     served = models.Served(found.name, int(time.time()), fingerprint)
-    return assemble(settings, engine, served, card_forms=card.read_forms(found.directory))
+    return assemble(settings, engine, served, card.read_forms(found.directory), api_keys)
 
 
 def _end_process_soon() -> None:
@@ -64,8 +68,17 @@ def _end_process_soon() -> None:
     threading.Timer(1, os._exit, (1,)).start()
 
 
-def assemble(settings: Settings, engine: Engine, served: models.Served, card_forms: card.Forms) -> OpenAPI:
-    """Put the parts together; `served` is what answers say of the model, `card_forms` what /model shows."""
+def assemble(
+    settings: Settings,
+    engine: Engine,
+    served: models.Served,
+    card_forms: card.Forms,
+    api_keys: Keys | None = None,
+) -> OpenAPI:
+    """Put the parts together.
+
+    served: what answers say of the model. card_forms: what /model shows. api_keys: who may ask for texts, all by default.
+    """
     app = OpenAPI(
         __name__,
         info=Info(title="Pokegen", version="1", description="Episodes of an anime that never aired."),
@@ -86,9 +99,12 @@ def assemble(settings: Settings, engine: Engine, served: models.Served, card_for
     log_access(app)
     problems.register(app)
     page.register(app)
+    for_texts = [generate.blueprint, compat.blueprint, completions.blueprint, models.blueprint]
+    keys.register(app, api_keys, [blueprint.name for blueprint in for_texts])
     compat.register(app)
     well_formed.register(app)
     departures.register(app)
+    shares.register(app)
     metrics.register(app)
     app.register_api(generate.blueprint)
     app.register_api(card.blueprint)
@@ -98,5 +114,7 @@ def assemble(settings: Settings, engine: Engine, served: models.Served, card_for
     app.register_api(health.blueprint)
     app.register_blueprint(apidocs.blueprint)
     head.refuse(app, {generate.blueprint.name, compat.blueprint.name})
-    document.register(app)  # the last: it describes the others
+    document.register(app)  # it describes all of them
+    if api_keys:
+        document.demand_key(app, for_texts, is_optional=api_keys.anonymous is not None)
     return app

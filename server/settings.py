@@ -19,6 +19,7 @@ PREFIX = "POKEGEN_"
 NO_ORIGINS = "none"
 ALL_ORIGINS = "*"
 NO_PROXIES = "none"
+NO_KEYS = "none"
 SHIPPED_CHECKPOINT = Path(__file__).parent.parent / "checkpoint" / "run1"
 
 # An origin as a browser writes it (RFC 6454, section 6.2; the URL standard): no path, no default port.
@@ -156,6 +157,14 @@ class Settings(BaseSettings):
             description="Texts that one address may ask for in a second, at nginx; past that, 429. 0 is no limit.",
         ),
     ] = 20
+    address_at_once: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=10_000,
+            description="Samples that one address may have at once; past that, 429. 0 is no limit.",
+        ),
+    ] = 32
     trusted_proxies: Annotated[
         str,
         Field(
@@ -163,6 +172,15 @@ class Settings(BaseSettings):
             " networks such as 10.0.0.0/8 with commas between, or none."
         ),
     ] = NO_PROXIES
+
+    api_keys: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="File of the API keys that readers need, whose entries `pokegen key` makes; or none: they need no"
+            " key.",
+        ),
+    ] = NO_KEYS
 
     opening: Annotated[str, Field(min_length=1, description="The prefix of those who give none.")] = (
         "Ash and his friends"
@@ -257,6 +275,11 @@ class Settings(BaseSettings):
         admits = f"POKEGEN_MAX_RUNNING plus POKEGEN_MAX_WAITING, {self.max_running} + {self.max_waiting}"
         if self.max_samples > admitted:
             raise ValueError(f"POKEGEN_MAX_SAMPLES is {self.max_samples} and may be at most {admits}")
+        if 0 < self.address_at_once < self.max_samples:
+            raise ValueError(
+                f"POKEGEN_MAX_SAMPLES is {self.max_samples} and may be at most POKEGEN_ADDRESS_AT_ONCE,"
+                f" {self.address_at_once}"
+            )
         if self.threads <= admitted:
             raise ValueError(f"POKEGEN_THREADS is {self.threads} and must be more than {admits}")
         return self

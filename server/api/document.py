@@ -4,7 +4,7 @@ flask-openapi3 writes down what each module declares. What is the same at every 
 problem documents, with an example each; those that nginx gives; the headers; and pages where browsers get some.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ from flask import current_app
 from flask_openapi3 import APIBlueprint, OpenAPI
 from pydantic import BaseModel
 
-from server.api import page
+from server.api import keys, page
 from server.api.openai import errors as openai
 from server.api.problems import PROBLEM, FieldError, ProblemDocument
 
@@ -34,6 +34,10 @@ _PROBLEMS = {
     HTTPStatus.BAD_REQUEST: (
         "The request is not well-formed.",
         "The query string is not UTF-8; percent-encode the UTF-8 bytes of each character.",
+    ),
+    HTTPStatus.UNAUTHORIZED: (
+        "This service wants an API key, and there is none or a wrong one.",
+        "This is no API key of this service. Check it, or ask whoever runs it.",
     ),
     HTTPStatus.FORBIDDEN: (
         "This service is not set up for that.",
@@ -67,6 +71,10 @@ _PROBLEMS = {
         "A field is not known, or its value is outside of its limits; `errors` names each.",
         "length: Input should be greater than or equal to 1; it is 0",
     ),
+    HTTPStatus.TOO_MANY_REQUESTS: (
+        "Your address has too many texts at once, or asks for too many a second.",
+        "You may have 32 texts at once, and have too many for 1 more: wait for some to end.",
+    ),
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: (
         "The header fields are larger than 16 KiB.",
         "The header fields may have 16 KiB at most: send fewer or shorter ones.",
@@ -88,7 +96,12 @@ _PROBLEMS = {
         "The text generator took longer than 70 seconds: ask for a shorter text, or try again later.",
     ),
 }
-_COME_BACK = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+_COME_BACK = {
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+}
 
 _HEADERS = {
     "X-Request-ID": {
@@ -119,6 +132,30 @@ def register(app: OpenAPI) -> None:
     del components["securitySchemes"]  # null, which it may not be
     for path, method, operation in _operations(document):
         components["responses"] |= _complete(path, method, operation)
+
+
+def demand_key(app: OpenAPI, blueprints: Collection[APIBlueprint], is_optional: bool) -> None:
+    """Say that the operations of these blueprints take an API key; to be called after `register`."""
+    schemes = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "header": {"type": "apiKey", "in": "header", "name": keys.HEADER},
+    }
+    components = app.api_doc["components"]
+    components["securitySchemes"] = schemes
+    tags = {tag.name for blueprint in blueprints for tag in blueprint.abp_tags or []}
+    security: list[dict[str, list[str]]] = [{scheme: []} for scheme in schemes]
+    for path, _, operation in _operations(app.api_doc):
+        if tags.isdisjoint(operation["tags"]):
+            continue
+        operation["security"] = [{}, *security] if is_optional else security
+        for status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS):
+            name = f"Problem{status.value}"
+            components["responses"][name] = _problem(status)
+            answer = {"$ref": f"#/components/responses/{name}"}
+            if path.startswith(openai.PREFIX):
+                answer = _problem(status) | {"content": _as_json(openai.ErrorAnswer)}
+            operation["responses"].setdefault(str(status.value), answer)
+        operation["responses"] = dict(sorted(operation["responses"].items()))
 
 
 def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

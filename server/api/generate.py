@@ -23,6 +23,7 @@ from server.api.schemas import (
     WaitingRecord,
 )
 from server.api.sentences import until_last_sentence_end
+from server.api.shares import take_share
 from server.engine import MAX_SEED, Engine, Generation, PromptTooLongError, Sample, SamplingParams, Timing
 from server.settings import Settings
 
@@ -81,6 +82,7 @@ def _begin(asked: GenerateQuery, prefix_field: str = "prefix") -> tuple[Generati
             "nsamples", f"Input should be at most {settings.max_samples}; it is {asked.nsamples}"
         )
 
+    take_share(asked.nsamples)
     prefix = asked.prefix if asked.prefix.strip() else settings.opening
     try:
         generation = engine.submit(prefix, _sampling_params(asked, settings), settings.request_timeout)

@@ -142,7 +142,7 @@ class Engine:
         generation = Generation(len(tokens), params, samples, timeout)
         max_tokens = min(len(tokens) + params.length, self.hparams.n_ctx)
         with self._work:
-            if self._closed:
+            if not self.alive:
                 raise EngineClosedError("the engine is closed")
             has_room = self._scheduler.has_room(params.nsamples)
             # Whoever finds nobody waiting is the first in the queue: no promise is at stake.
@@ -159,7 +159,7 @@ class Engine:
     @property
     def alive(self) -> bool:
         """Whether the engine takes submissions."""
-        return not self._closed
+        return not self._closed and self._thread.is_alive()
 
     @property
     def running(self) -> int:
@@ -212,10 +212,13 @@ class Engine:
                     )
                     self._measure(tokens, time.monotonic() - started)
             self._fail_all(EngineClosedError("the engine is closed"))
-        except Exception:
-            logger.critical("the engine's thread ends by an error", exc_info=True)
-            self._fail_all(EngineFailedError("the engine's thread ended by an error"))
-            self._on_crash()
+        except BaseException:
+            self._closed = True  # first of all: what follows may fail as well, where there is no memory
+            try:
+                logger.critical("the engine's thread ends by an error", exc_info=True)
+                self._fail_all(EngineFailedError("the engine's thread ended by an error"))
+            finally:
+                self._on_crash()
 
     def _next_batch(self) -> list[Slice]:
         """Wait for something to compute; an empty list when the engine is closed."""

@@ -39,6 +39,7 @@ class Stack:
             "PORT": str(self.port),
             "POKEGEN_HTTP": f"127.0.0.1:{http_port}",
             "POKEGEN_ADDRESS_RATE": "0",  # all of a test's requests come from one address
+            "POKEGEN_ADDRESS_AT_ONCE": "0",
             **environment,
         }
         self._session = direct_session()

@@ -51,6 +51,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "socket": "/tmp/uwsgi.sock",  # noqa: S108 - nothing is written
         "cors_origins": "https://fan.example,http://[::1]:3000",
         "address_rate": 0,
+        "address_at_once": 5,
         "trusted_proxies": "192.0.2.7,2001:db8::/32",
         "opening": "Brock, ",
         "length": 7,
@@ -97,6 +98,7 @@ def test_a_misspelt_variable_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> 
         ("POKEGEN_PACE", "-1", "greater than or equal to 0"),
         ("POKEGEN_MAX_WAIT", "3601", "less than or equal to 3600"),
         ("POKEGEN_ADDRESS_RATE", "-1", "greater than or equal to 0"),
+        ("POKEGEN_ADDRESS_AT_ONCE", "10001", "less than or equal to 10000"),
         ("POKEGEN_TRUSTED_PROXIES", "10.0.0.1/8", "has host bits set"),
         ("POKEGEN_TRUSTED_PROXIES", "proxy.example", "such as 192.0.2.7 or 10.0.0.0/8"),
         ("POKEGEN_MAX_WAITING", "-1", "greater than or equal to 0"),

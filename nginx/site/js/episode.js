@@ -4,7 +4,7 @@ import { events } from "./stream.js";
 
 const PATIENCE = 5; // seconds until the next try where the server does not say
 const NO_ANSWER = [502, 504]; // nginx is there, the application behind it is not
-const BUSY = 503;
+const BUSY = [429, 503];
 const WRONG_FIELDS = 422;
 const LONG_ADDRESS = 414; // and only an opening makes it long
 
@@ -69,7 +69,7 @@ async function* read(body, signal) {
 const inLine = ({ ahead, seconds }) => ({ state: ahead ? "waiting" : "next", ahead, seconds: Math.ceil(seconds) });
 
 async function* explain(status, problem, seconds) {
-  if (status === BUSY) return { state: "busy", seconds: seconds || PATIENCE };
+  if (BUSY.includes(status)) return { state: "busy", seconds: seconds || PATIENCE };
   if (NO_ANSWER.includes(status)) return { state: "starting", seconds: seconds || PATIENCE };
   if (status === LONG_ADDRESS) yield { state: "refused", wrong: ["prefix"] };
   else if (status === WRONG_FIELDS) yield { state: "refused", wrong: problem.errors.map(({ field }) => field) };

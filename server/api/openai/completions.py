@@ -20,6 +20,7 @@ from server.api.openai.models import TAG, require_served
 from server.api.openai.schemas import Choice, Completion, CompletionRequest
 from server.api.problems import FieldError, ProblemError, field_problem
 from server.api.schemas import Usage
+from server.api.shares import take_share
 from server.engine import MAX_SEED, Engine, Generation, PromptTooLongError, SamplingParams
 from server.settings import Settings
 
@@ -32,6 +33,7 @@ RESPONSES: dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]
     HTTPStatus.LENGTH_REQUIRED: ErrorAnswer,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ErrorAnswer,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ErrorAnswer,
+    HTTPStatus.TOO_MANY_REQUESTS: ErrorAnswer,
     HTTPStatus.INTERNAL_SERVER_ERROR: ErrorAnswer,
     HTTPStatus.SERVICE_UNAVAILABLE: ErrorAnswer,
 }
@@ -96,6 +98,7 @@ def _submit(asked: CompletionRequest, prompts: list[Prompt], engine: Engine) -> 
     settings: Settings = current_app.extensions["settings"]
     params = _sampling_params(asked)
     generations: list[Generation] = []
+    take_share(len(prompts) * asked.n)
     for prompt in prompts:
         try:
             generations.append(engine.submit(prompt.tokens, params, settings.request_timeout))

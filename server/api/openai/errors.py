@@ -38,8 +38,13 @@ def error(
     """
     if status == HTTPStatus.UNPROCESSABLE_ENTITY:
         status = HTTPStatus.BAD_REQUEST
-    kind = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
-    answer = ErrorAnswer(error=ErrorDetails(message=message, type=kind, param=param, code=code))
+    answer = ErrorAnswer(error=ErrorDetails(message=message, type=_kind(status), param=param, code=code))
     response = Response(answer.model_dump_json() + "\n", status, headers, mimetype="application/json")
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def _kind(status: HTTPStatus) -> str:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return "rate_limit_error"
+    return "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
