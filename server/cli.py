@@ -41,6 +41,7 @@ SECTIONS = {
             "server.commands.check",
             "Check the settings, the checkpoint they name and the memory it needs.",
         ),
+        "key": ("server.commands.key", "Make an API key and its entry for the file of POKEGEN_API_KEYS."),
         "env": ("server.commands.env", "Print every setting as the shell's `export` lines."),
         "bench": (
             "server.bench.command",

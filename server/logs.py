@@ -35,7 +35,7 @@ def configure_logging(level: str) -> None:
 def log_access(app: Flask) -> None:
     """Write one line for every request that `app` answers, when its answer is known or, streamed, has been sent.
 
-    What the reader typed stays out of it.
+    What the reader typed stays out of it, and so does an API key, but not its name.
     """
 
     @app.before_request
@@ -45,7 +45,13 @@ def log_access(app: Flask) -> None:
     @app.after_request
     def write_line(response: Response) -> Response:
         line = partial(
-            _write_line, request.method, request.path, request.remote_addr, g.request_id, g.started
+            _write_line,
+            request.method,
+            request.path,
+            request.remote_addr,
+            g.request_id,
+            g.started,
+            g.get("key_name"),
         )
         if response.direct_passthrough:  # a file, which the server sends without telling when it is done
             line(response.status_code, response.content_length)
@@ -62,6 +68,7 @@ def _write_line(
     remote: str | None,
     request_id: str,
     started: float,
+    key_name: str | None,
     status: int,
     length: int | None,
 ) -> None:
@@ -78,5 +85,6 @@ def _write_line(
             "bytes": length,
             "duration_ms": round(1000 * (time.monotonic() - started), 1),
             "remote": remote,
-        },
+        }
+        | ({"key": key_name} if key_name else {}),
     )

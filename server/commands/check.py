@@ -4,6 +4,7 @@ import click
 
 from server.commands.console import examples
 from server.engine import plan_cache
+from server.keys import read_keys
 from server.settings import load_settings, misspelt_variables, require_fitting_opening
 from server.weights import find_checkpoint, open_checkpoint
 
@@ -20,6 +21,7 @@ def command() -> None:
     The service runs this before it starts. Exits with 1 and one line that says what to mend, if anything.
     """
     settings = load_settings()
+    read_keys(settings)
     directory, _ = find_checkpoint(settings.checkpoint, settings.registry)
     with open_checkpoint(directory) as checkpoint:
         require_fitting_opening(settings, checkpoint)

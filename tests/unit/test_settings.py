@@ -53,6 +53,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "address_rate": 0,
         "address_at_once": 5,
         "trusted_proxies": "192.0.2.7,2001:db8::/32",
+        "api_keys": "/srv/keys.toml",
         "opening": "Brock, ",
         "length": 7,
         "temperature": 1.0,

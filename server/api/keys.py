@@ -1,0 +1,106 @@
+"""Optional API keys: who asks for texts, and how often they may. Off unless POKEGEN_API_KEYS names a file.
+
+A key comes as `Authorization: Bearer KEY` (RFC 6750, and what OpenAI's clients send) or as `X-API-Key: KEY`. How many
+samples its owner may have at once is shares.py's matter.
+"""
+
+import hmac
+import math
+import time
+from collections.abc import Collection
+from http import HTTPStatus
+
+from flask import Flask, g, request
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from server.api.problems import ProblemError
+from server.api.shares import Caller, network_of
+from server.keys import ANONYMOUS, Keys, Limits, digest
+
+HEADER = "X-API-Key"
+CHALLENGE = 'Bearer realm="pokegen"'
+
+
+class Gate:
+    """Knows callers by their keys, and counts their requests. Safe to use from every thread."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._digests = [(entry.sha256, name) for name, entry in keys.entries.items()]
+        self._requests = MovingWindowRateLimiter(MemoryStorage())
+
+    def find(self, key: str | None) -> tuple[str, Limits]:
+        """The name of the key's entry, and what it allows. Raises ProblemError."""
+        if key is None:
+            if self._keys.anonymous:
+                return ANONYMOUS, self._keys.anonymous
+            raise _unauthorized(
+                f"This service wants an API key, as Authorization: Bearer KEY or as {HEADER}: KEY. Ask whoever runs it."
+            )
+        sent = digest(key)
+        # All of them, also when one was found: how long it takes says nothing of which.
+        found = [name for known, name in self._digests if hmac.compare_digest(known, sent)]
+        if not found:
+            raise _unauthorized(
+                "This is no API key of this service. Check it, or ask whoever runs it.", wrong=True
+            )
+        return found[0], self._keys.entries[found[0]]
+
+    def count(self, caller: str, limits: Limits) -> None:
+        """One more request of this caller. Raises ProblemError where that is too many in the last minute."""
+        item = RateLimitItemPerMinute(limits.per_minute)
+        if self._requests.hit(item, caller):
+            return
+        seconds = self._requests.get_window_stats(item, caller).reset_time - time.time()
+        wait = max(1, math.ceil(seconds))
+        raise ProblemError(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            f"You may ask {limits.per_minute} times a minute, and did. Try again in {wait} seconds.",
+            headers={"Retry-After": str(wait)},
+            code="rate_limit_exceeded",
+        )
+
+
+def register(app: Flask, keys: Keys | None, blueprints: Collection[str]) -> None:
+    """Demand a key at all addresses of these blueprints, if there are any keys.
+
+    To be called before what looks at the body: who has no key is told so first.
+    """
+    if keys is None:
+        return
+    gate = Gate(keys)
+
+    @app.before_request
+    def admit() -> None:
+        if request.blueprint in blueprints and request.method != "OPTIONS":  # a preflight brings no key
+            key = _sent_key()
+            g.key_name, limits = gate.find(key)
+            caller = network_of(request.remote_addr or "") if key is None else g.key_name
+            gate.count(caller, limits)
+            g.caller = Caller(caller, limits.at_once)
+
+
+def _sent_key() -> str | None:
+    """The key that the request came with; None where it came with none. Raises ProblemError where there are two."""
+    own = request.headers.get(HEADER)
+    authorization = request.headers.get("Authorization")
+    if authorization is None:
+        return own
+    scheme, _, bearer = authorization.partition(" ")
+    if scheme.lower() != "bearer":
+        raise _unauthorized(
+            "Authorization must be: Bearer KEY. Another scheme is not known here.", wrong=True
+        )
+    bearer = bearer.strip()
+    if own is not None and own != bearer:
+        raise _unauthorized(f"Authorization and {HEADER} hold two different keys: send one.", wrong=True)
+    return bearer
+
+
+def _unauthorized(detail: str, wrong: bool = False) -> ProblemError:
+    challenge = f'{CHALLENGE}, error="invalid_token"' if wrong else CHALLENGE  # RFC 6750, section 3
+    return ProblemError(
+        HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": challenge}, code="invalid_api_key"
+    )
