@@ -277,7 +277,7 @@ def _in_docker(job: Job, profile: Profile, out: IO[bytes]) -> Iterator[Box]:
     }
     settings = {name: value for name, value in os.environ.items() if name.startswith("POKEGEN_")}
     # Docker's own proxy stands in front of nginx, so all readers come from one address here.
-    settings |= {"POKEGEN_ADDRESS_CONNECTIONS": "0", "POKEGEN_ADDRESS_RATE": "0"}
+    settings |= {"POKEGEN_ADDRESS_AT_ONCE": "0", "POKEGEN_ADDRESS_RATE": "0"}
     services = {
         name: {"cpus": round(cpus, 3), "mem_limit": f"{memory_mb}m", "environment": settings}
         for name, (cpus, memory_mb) in limits.items()

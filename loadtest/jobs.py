@@ -33,6 +33,9 @@ def checkpoint_of(name: str) -> Path:
 
 def make_job(service: ServiceName, checkpoint: Path) -> Job:
     """The service, or the seed design, with this checkpoint, on free ports. Raises BoxError."""
+    checkpoint = checkpoint.resolve()
+    if checkpoint.is_relative_to(ROOT):  # where both are started
+        checkpoint = checkpoint.relative_to(ROOT)
     port, plain_port = _free_ports(2)
     environment = {"HOST": "127.0.0.1", "PORT": str(port), "POKEGEN_CHECKPOINT": str(checkpoint)}
     if service == "seed":

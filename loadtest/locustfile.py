@@ -34,6 +34,7 @@ from loadtest.load.reading import Question, Reading, Server, Way
 
 WORDS_PER_SECOND = 4.0  # how fast people read
 AWAY_SECONDS = 5.0  # where the service does not say when to come back
+QUICKEST_SECONDS = 0.1  # from one request of a reader to the next: an address may not ask all the time
 CROWD_SECONDS = 10.0
 PERMALINKS = 8
 SETTLE_SECONDS = 8.0  # of a stage, before it is judged
@@ -63,9 +64,8 @@ class Reader(User):
         last = self.last
         if last.ending not in ("complete", "left"):  # not all at the same moment
             return (last.retry_after_s or AWAY_SECONDS) * self.random.uniform(1, 1.5)
-        if self.options.pause == "none":
-            return 0.0
-        return self.pause(last)
+        pause = 0.0 if self.options.pause == "none" else self.pause(last)
+        return max(pause, QUICKEST_SECONDS - (last.total_s or 0))
 
     def pause(self, last: Reading) -> float:
         """As `wait_time`, where all went well and readers make pauses: what is left to read, and a moment to think."""

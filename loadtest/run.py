@@ -284,7 +284,7 @@ def command(
     Every combination of checkpoints, profiles and shapes is a run with a service of its own. Ctrl-C ends all of it;
     what was seen until then can be reported: python -m loadtest.report.
     """
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # ends everything, as Ctrl-C does
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends everything, as Ctrl-C does
     try:
         for one, size, plan in itertools.product(checkpoint, profile, shape):
             run = Run(out, service, one, PROFILES[size], plan)

@@ -3,8 +3,9 @@
 import csv
 import time
 from pathlib import Path
+from typing import NamedTuple
 
-from loadtest.load.reading import Reading
+from loadtest.load.reading import Ending, Reading
 from loadtest.load.shapes import Stage
 
 READERS = "readers.csv"
@@ -22,6 +23,15 @@ LATE_SHARE = 0.05  # for so many it may be later or slower
 TURNED_AWAY_SHARE = 0.01
 
 
+class Ended(NamedTuple):
+    """What is kept of a reading until its stage is over: a soak has a hundred thousand."""
+
+    began: float
+    ending: Ending
+    first_token_s: float | None
+    rate: float | None
+
+
 class Journal:
     """Writes down each reading as it ends. folder: for the files; None writes none. began: time.monotonic() at 0 s.
 
@@ -31,7 +41,7 @@ class Journal:
     def __init__(self, folder: Path | None, began: float) -> None:
         self._began = began
         self._going_on: dict[int, Reading] = {}
-        self._ended: list[Reading] = []  # since the stage began
+        self._ended: list[Ended] = []  # since the stage began
         self._stage_began = began
         self._rows = self._stages = None
         if folder:
@@ -54,7 +64,7 @@ class Journal:
     def ended(self, reading: Reading) -> None:
         """It is over."""
         del self._going_on[id(reading)]
-        self._ended.append(reading)
+        self._ended.append(Ended(reading.began, reading.ending, reading.first_token_s, reading.rate()))
         if self._rows:
             values = {**vars(reading), "at": reading.began - self._began}
             self._rows.writerow(_round(values[column]) for column in COLUMNS)
@@ -67,11 +77,14 @@ class Journal:
         now, since = time.monotonic(), self._stage_began + settle
         ended = [reading for reading in self._ended if reading.began >= since]
         firsts = [reading.first_token_s for reading in ended if reading.first_token_s is not None]
-        rates = [rate for reading in self._ended if (rate := reading.rate()) is not None]
+        here = [reading for reading in self._ended if reading.began >= self._stage_began]
+        rates = [reading.rate for reading in here if reading.rate is not None]
         for reading in self._going_on.values():
             if reading.first_token_s is None:
                 firsts.append(now - reading.began)
-            else:
+            elif (
+                reading.began >= self._stage_began
+            ):  # what others wrote more slowly is not this stage's fault
                 rates.append(length / max(now - reading.began - reading.first_token_s, 1e-6))
         late = sum(first > FIRST_TOKEN_S for first in firsts)
         slow = sum(rate < TOKENS_PER_SECOND for rate in rates)

@@ -109,7 +109,9 @@ class Server:
                 enough = share * question.length * CHARACTERS
                 _read_stream(sock, response, reading, patience, enough)
             else:
-                _read_whole(response, reading, question)
+                _complete(json.loads(response.read()), reading)
+            if reading.ending == "complete" and not reading.text.startswith(question.prefix):
+                reading.fail("failed", "the text does not begin with its prefix")
         except TimeoutError:
             if time.monotonic() - reading.began < patience:
                 reading.fail("failed", f"silence for {LOST_AFTER:.0f} s")
@@ -184,13 +186,6 @@ def _check_stream(stream: str, reading: Reading) -> None:
                 reading.fail("failed", "the pieces are not the text")
             return
     reading.fail("failed", "the stream ended without its last event")
-
-
-def _read_whole(response: HTTPResponse, reading: Reading, question: Question) -> None:
-    answer = json.loads(response.read())
-    _complete(answer, reading)
-    if not answer["text"].startswith(question.prefix):
-        reading.fail("failed", "the text does not begin with its prefix")
 
 
 def _complete(answer: dict[str, Any], reading: Reading) -> None:

@@ -29,7 +29,7 @@ def ramp(first: int, seconds: float) -> Shape:
     most, too_many = 0, 0
     readers = first
     while readers <= MOST_READERS:
-        keeps_up = yield Stage(f"{readers} readers", readers, seconds)
+        keeps_up = yield Stage(f"{readers} at once", readers, seconds)
         if keeps_up:
             most = readers
         else:
@@ -45,7 +45,7 @@ def ramp(first: int, seconds: float) -> Shape:
 def levels(counts: Sequence[int], seconds: float) -> Shape:
     """These, whatever becomes of them."""
     for readers in counts:
-        yield Stage(f"{readers} readers", readers, seconds)
+        yield Stage(f"{readers} at once", readers, seconds)
 
 
 def steady(name: str, readers: int, seconds: float) -> Shape:

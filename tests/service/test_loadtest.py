@@ -63,7 +63,7 @@ def test_a_spike_from_its_begin_to_its_end(tmp_path: Path) -> None:
 
     requests = rows(folder / "readers.csv")
     assert {row["story"] for row in requests} <= {"CasualReader", "Crowd"}
-    assert {row["ending"] for row in requests} <= {"complete", "left", "refused"}, Counter(
+    assert {row["ending"] for row in requests} <= {"complete", "left", "refused", "limited"}, Counter(
         (row["ending"], row["error"]) for row in requests
     )
     complete = [row for row in requests if row["ending"] == "complete"]

@@ -94,10 +94,18 @@ def test_who_still_waits_counts() -> None:
     assert not journal.keeps_up(0, 128)
 
 
-def test_who_still_reads_counts() -> None:
+def test_who_still_reads_counts_once_it_takes_too_long() -> None:
+    journal = journal_of(*(reading() for _ in range(9)))
+    journal.asked(Reading(time.monotonic(), "CasualReader", 4, first_token_s=0.0))
+    assert journal.keeps_up(0, 4)
+    time.sleep(0.6)
+    assert not journal.keeps_up(0, 4)  # less than 8 tokens a second
+
+
+def test_who_began_in_an_earlier_stage_does_not_count() -> None:
     journal = journal_of(*(reading() for _ in range(9)))
     journal.asked(Reading(time.monotonic() - 20, "CasualReader", 4, first_token_s=0.1))
-    assert not journal.keeps_up(0, 128)
+    assert journal.keeps_up(0, 128)
 
 
 def test_who_left_counts_for_nothing() -> None:

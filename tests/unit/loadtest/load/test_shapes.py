@@ -38,9 +38,9 @@ def test_a_ramp_ends_where_nothing_is_too_much() -> None:
 
 def test_levels_go_on_whatever_becomes_of_them() -> None:
     assert walk(levels([1, 3, 2], 9), knee=0) == [
-        Stage("1 readers", 1, 9),
-        Stage("3 readers", 3, 9),
-        Stage("2 readers", 2, 9),
+        Stage("1 at once", 1, 9),
+        Stage("3 at once", 3, 9),
+        Stage("2 at once", 2, 9),
     ]
 
 
