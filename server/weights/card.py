@@ -123,5 +123,5 @@ def read_card(directory: Path) -> Card:
         found = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in found["loc"]) or "the file"
         raise CheckpointError(
-            file, f"{where}: {found['msg']}", f"write it again with `pokegen card {directory}`"
+            file, f"{where:.80}: {found['msg']:.200}", f"write it again with `pokegen card {directory}`"
         ) from error

@@ -13,7 +13,7 @@ from server.weights.vocabulary import read_pair
 
 LATEST = "checkpoint"
 
-_LATEST_PATH = re.compile(r'^\s*model_checkpoint_path:\s*"([^"\n]+)"', re.MULTILINE)
+_LATEST_PATH = re.compile(r'^[ \t]*model_checkpoint_path:[ \t]*"([^"\n]+)"', re.MULTILINE)
 
 
 def read(directory: Path, files: DataFiles) -> tuple[HParams, Tokenizer, dict[str, StoredTensor]]:

@@ -82,7 +82,7 @@ def _read_entries(directory: Path, files: DataFiles) -> dict[str, Entry]:
             headers[shard] = read_header(files.open(directory / shard))
         if name not in headers[shard]:
             raise CheckpointError(
-                directory / shard, f"tensor {name} is missing, which {INDEX} expects", COPY_AGAIN
+                directory / shard, f"tensor {name:.80} is missing, which {INDEX} expects", COPY_AGAIN
             )
         entries[name] = headers[shard][name]
     return entries

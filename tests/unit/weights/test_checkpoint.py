@@ -251,6 +251,10 @@ GPT2_SIMPLE_FAULTS = {
         write("checkpoint", b'model_checkpoint_path: "' + b"m" * 300 + b'"'),
         "can't be opened: File name too long",
     ),
+    "named behind nothing but lines": (
+        write("checkpoint", b"\n" * (1 << 20)),
+        "checkpoint: has no line model_checkpoint_path",
+    ),
     "a pipe": (make_a_pipe, "encoder.json: is not a regular file"),
     "no JSON": (write("hparams.json", b"{"), "hparams.json: is not JSON: Expecting property name"),
     "no object": (write("hparams.json", b"[]"), r"hparams.json: the file is \[\] and not a JSON object"),

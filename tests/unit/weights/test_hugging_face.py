@@ -146,6 +146,27 @@ def test_an_index_of_what_is_not_there(sharded: Path) -> None:
     assert f"{shard}: tensor transformer.x is missing" in refusal(sharded)
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("\x1b[2J", r"\x1b[2J"),
+        ("\ud800", r"\ud800"),
+        ("\u202e", r"\u202e"),
+        ("a\n\u2028b", "a b"),
+        ("é", "é"),
+        ("x" * 500, "x" * 80),
+    ],
+)
+def test_a_message_is_one_line_for_any_terminal_whatever_the_files_say(
+    sharded: Path, name: str, shown: str
+) -> None:
+    shard = min(sharded.glob("model-*.safetensors")).name
+    rewrite(sharded / "model.safetensors.index.json", lambda index: index.update(weight_map={name: shard}))
+    message = refusal(sharded)
+    assert f"tensor {shown} is missing" in message
+    assert message.isprintable()
+
+
 def header(**tensors: object) -> bytes:
     text = json.dumps(tensors).encode()
     return struct.pack("<Q", len(text)) + text

@@ -3,43 +3,12 @@
 import tracemalloc
 from pathlib import Path
 
-import google_crc32c
 import pytest
 
 from server.weights import CheckpointError, open_checkpoint
-from server.weights.stored import masked_crc32c
 from server.weights.table import read_table
 from server.weights.wire import fields, varint
-
-
-def number(value: int) -> bytes:
-    """`value` as a varint."""
-    encoded = b""
-    while value >= 0x80:
-        encoded += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return encoded + bytes([value])
-
-
-def entry(shared: int, suffix: bytes, value: bytes) -> bytes:
-    return number(shared) + number(len(suffix)) + number(len(value)) + suffix + value
-
-
-def block(*entries: bytes, kind: int = 0, restarts: int = 1) -> bytes:
-    content = b"".join(entries) + bytes(4) + restarts.to_bytes(4, "little") + bytes([kind])
-    return content + masked_crc32c(google_crc32c.value(content)).to_bytes(4, "little")
-
-
-def table(*blocks: bytes, index: bytes | None = None) -> bytes:
-    """A table of data blocks; its index is made unless given."""
-    handles, position = [], 0
-    for number_of_block, data in enumerate(blocks):
-        handle = number(position) + number(len(data) - 5)
-        handles.append(entry(0, bytes([number_of_block]), handle))
-        position += len(data)
-    index = index or block(*handles)
-    footer = number(0) + number(0) + number(position) + number(len(index) - 5)
-    return b"".join(blocks) + index + footer.ljust(40, b"\0") + bytes.fromhex("57fb808b247547db")
+from tests.tables import block, entry, number, table
 
 
 def test_keys_share_their_beginnings() -> None:
