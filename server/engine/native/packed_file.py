@@ -91,25 +91,25 @@ class _PackedFile:
                 return None
             with FileIO(self.path) as file:
                 header = _read_header(file)
-                if header | self._kind != header or not self._is_of_these_weights(header):
+                stamp = self._checkpoint.stamp()
+                # To read all weights may take longer than all else at a start, so only where their files seem to be
+                # others. That they are in every copy of the directory, which is as quick as the original from its
+                # second start on.
+                copied = header.get("stamp") != stamp
+                if header | self._kind != header or (copied and header.get("digest") != self._digest):
                     return None
                 arena = _core.allocate(self._size)
-                whole = _read_arena(file, arena) == header.get("checksum")
+                checksum = _read_arena(file, arena)
+            if checksum is None or checksum != header.get("checksum"):
+                return None
         except OSError:
             return None
-        return arena if whole else None
-
-    def _is_of_these_weights(self, header: dict[str, object]) -> bool:
-        # To read all weights may take longer than all else at a start, so only where their files seem to be others.
-        # That they are in every copy of the directory, which is as quick as the original from its second start on.
-        stamp = self._checkpoint.stamp()
-        if header.get("stamp") == stamp:
-            return True
-        if header.get("digest") != self._digest:
-            return False
-        with suppress(OSError), FileIO(self.path, "r+") as file:
-            _write_header(file, header | {"stamp": stamp})
-        return True
+        if copied:
+            with suppress(OSError), FileIO(self.path, "r+") as file:
+                _write_header(
+                    file, self._kind | {"stamp": stamp, "digest": self._digest, "checksum": checksum}
+                )
+        return arena
 
     @cached_property
     def _digest(self) -> str:

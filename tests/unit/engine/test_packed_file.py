@@ -1,5 +1,6 @@
 """The cache file of packed weights: used where it is right, made anew where it isn't, and never in the way."""
 
+import json
 import logging
 import multiprocessing
 import os
@@ -183,6 +184,31 @@ def test_a_header_damaged_anywhere_is_harmless(directory: Path) -> None:
     for position in range(0, length, 5):
         flip(position)(directory / NAME)
         np.testing.assert_array_equal(arena_of(directory), expected(directory))
+
+
+def forge(path: Path, **changes: object) -> None:
+    """A header with changed entries; None leaves one out."""
+    content = path.read_bytes()
+    header = json.loads(content[len(packed_file.MAGIC) : HEADER].rstrip(b"\0")) | changes
+    header = {name: value for name, value in header.items() if value is not None}
+    text = packed_file.MAGIC + json.dumps(header, ensure_ascii=False).encode()
+    path.write_bytes(text.ljust(HEADER, b"\0") + content[HEADER:])
+
+
+def test_a_file_of_another_size_is_not_taken_for_whole_where_no_checksum_is_told(directory: Path) -> None:
+    arena_of(directory)
+    forge(directory / NAME, checksum=None)
+    os.truncate(directory / NAME, HEADER + 1)
+    np.testing.assert_array_equal(arena_of(directory), expected(directory))
+
+
+def test_what_a_header_says_besides_is_not_written_again(directory: Path) -> None:
+    """It may be longer where it is written than it was where it was read: an é is two bytes, or six."""
+    arena_of(directory)
+    forge(directory / NAME, note="é" * 1500, stamp="that of another copy")
+    for _ in range(2):
+        np.testing.assert_array_equal(arena_of(directory, never), expected(directory))
+    assert b"note" not in (directory / NAME).read_bytes()[:HEADER]
 
 
 def what_is_there(directory: Path) -> list[tuple[str, int, int, int]]:
