@@ -1,4 +1,4 @@
-// What a test program needs: the first check that fails ends it with 1 and says which one that was.
+// What a test program needs: the first check that fails says which one that was and aborts it.
 #pragma once
 
 #include <cstdio>
@@ -8,6 +8,6 @@
     do {                                                                                 \
         if (!(condition)) {                                                              \
             std::fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
-            std::exit(1);                                                                \
+            std::abort();                                                                \
         }                                                                                \
     } while (false)

@@ -32,20 +32,20 @@ private:
     std::vector<bool> taken_;
 };
 
-std::vector<const MatrixPlace*> matrices(const Layout& layout) {
-    std::vector<const MatrixPlace*> places;
+std::vector<MatrixPlace> matrices(const Layout& layout) {
+    std::vector<MatrixPlace> places;
     for (int layer = 0; layer < layout.hparams().n_layer; ++layer)
-        for (int which = 0; which < 4; ++which) places.push_back(&layout.matrix(layer, which));
+        for (int which = 0; which < 4; ++which) places.push_back(layout.matrix(layer, which));
     return places;
 }
 
 void no_two_tensors_share_a_byte(const Layout& layout) {
     const HParams& hparams = layout.hparams();
     Taken taken(layout);
-    for (const MatrixPlace* place : matrices(layout)) {
-        const auto weights = normal(static_cast<size_t>(place->k * place->n)),
-                   bias = normal(static_cast<size_t>(place->n));
-        taken.by([&](std::byte* arena) { pack(layout, *place, weights.data(), bias.data(), arena); });
+    for (const MatrixPlace& place : matrices(layout)) {
+        const auto weights = normal(static_cast<size_t>(place.k * place.n)),
+                   bias = normal(static_cast<size_t>(place.n));
+        taken.by([&](std::byte* arena) { pack(layout, place, weights.data(), bias.data(), arena); });
     }
     const auto embeddings = normal(static_cast<size_t>(hparams.n_vocab * hparams.n_embd));
     taken.by([&](std::byte* arena) { pack_embeddings(layout, embeddings.data(), 0, hparams.n_vocab, arena); });

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from server.engine.native._core import Layout
 from server.engine.native.packed_file import Arena
-from server.weights import Checkpoint, HParams
+from server.weights import Checkpoint, CheckpointError, HParams
 
 Array = NDArray[np.float32]
 
@@ -39,6 +39,12 @@ def _pack_matrix(checkpoint: Checkpoint, layout: Layout, arena: Arena, layer: in
     if norm:
         gain, shift = checkpoint.tensor(f"h{layer}/{norm}/g"), checkpoint.tensor(f"h{layer}/{norm}/b")
         fold(gain, shift, weights, bias)
+        if not (np.isfinite(bias).all() and all(np.isfinite(row).all() for row in weights)):
+            raise CheckpointError(
+                checkpoint.directory,
+                f"tensors h{layer}/{norm} times h{layer}/{name}/w are beyond what a float32 holds",
+                "their training has failed: take a checkpoint of an earlier step",
+            )
     layout.pack_matrix(arena, layer, which, weights, bias)
 
 
@@ -50,7 +56,8 @@ def fold(gain: Array, shift: Array, weights: Array, bias: Array) -> None:
     """
     # Row by row, in double precision: no library's threads, and no second matrix.
     total = bias.astype(np.float64)
-    for row, factor, offset in zip(weights, gain, shift, strict=True):
-        total += np.float64(offset) * row
-        row *= factor
-    bias[:] = total
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller looks for what is not finite
+        for row, factor, offset in zip(weights, gain, shift, strict=True):
+            total += np.float64(offset) * row
+            row *= factor
+        bias[:] = total

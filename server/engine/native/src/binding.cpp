@@ -9,8 +9,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "batch.h"
 #include "ceilings.h"
-#include "model.h"
 #include "philox.h"
 
 namespace nb = nanobind;
@@ -85,20 +85,6 @@ void pack_rows(const Layout& layout, const Arena& arena, const Rows& rows, size_
         std::copy_n(rows.data() + i * c, c, to + i * static_cast<size_t>(layout.channels()));
 }
 
-// Where a sequence ends that stands at `position` with n tokens more.
-int end_of(const HParams& hparams, int64_t position, int64_t n) {
-    require(n > 0 && position >= 0 && position + n <= hparams.n_ctx,
-            "the tokens must be one or more, and lie within n_ctx");
-    return static_cast<int>(position + n);
-}
-
-Sampling checked(const Sampling& sampling) {
-    require(0 <= sampling.temperature && sampling.temperature <= MAX_TEMPERATURE, "temperature must be from 0 to 10");
-    require(sampling.top_k >= 0, "top_k must be 0 or more");
-    require(0 <= sampling.top_p && sampling.top_p <= 1, "top_p must be from 0 to 1");
-    return sampling;
-}
-
 using Logits = nb::ndarray<nb::numpy, float, nb::ndim<2>, nb::c_contig>;
 
 Logits rows_of_logits(size_t n, const HParams& hparams) {
@@ -108,48 +94,24 @@ Logits rows_of_logits(size_t n, const HParams& hparams) {
     return {memory, {n, n_vocab}, owner};
 }
 
-std::pair<std::vector<int32_t>, Logits> step(Model& model, const Vector<int32_t>& tokens,
-                                             const Vector<int32_t>& lengths, const Vector<int32_t>& positions,
-                                             const Vector<int32_t>& blocks, const Vector<int32_t>& n_blocks,
-                                             const Vector<uint8_t>& draws, const Vector<double>& temperature,
-                                             const Vector<int32_t>& top_k, const Vector<double>& top_p,
-                                             const Vector<uint64_t>& seeds, const Vector<uint64_t>& samples,
-                                             const Vector<int32_t>& n_logits) {
-    const size_t n = lengths.size();
-    for (size_t size : {positions.size(), n_blocks.size(), draws.size(), temperature.size(), top_k.size(), top_p.size(),
-                        seeds.size(), samples.size(), n_logits.size()})
-        require(size == n, "there must be one of each for every slice");
+template <class T>
+View<T> view(const Vector<T>& array) {
+    return {array.data(), array.size()};
+}
+
+// The tokens drawn, and the logits of those slices that ask for them.
+std::pair<std::vector<int32_t>, Logits> compute(Model& model, const Batch& batch) {
     const HParams& hparams = model.layout().hparams();
-    for (size_t i = 0; i < tokens.size(); ++i)
-        require(0 <= tokens(i) && tokens(i) < hparams.n_vocab, "a token is not in the vocabulary");
-    for (size_t i = 0; i < blocks.size(); ++i)
-        require(0 <= blocks(i) && blocks(i) < model.n_blocks(), "there is no such block");
-    std::vector<Slice> slices;
-    slices.reserve(n);
-    size_t token = 0, block = 0, row = 0;
-    for (size_t i = 0; i < n; ++i) {
-        const int end = end_of(hparams, positions(i), lengths(i));
-        require(n_blocks(i) >= 0 && static_cast<int64_t>(n_blocks(i)) * BLOCK_TOKENS >= end,
-                "a slice has too few blocks");
-        const Sampling sampling =
-            checked({temperature(i), top_p(i), top_k(i), seeds(i), samples(i), static_cast<uint64_t>(end)});
-        require(0 <= n_logits(i) && n_logits(i) <= lengths(i), "n_logits must be from 0 to a slice's length");
-        slices.push_back({tokens.data() + token, lengths(i), positions(i), blocks.data() + block, draws(i) != 0,
-                          sampling, n_logits(i)});
-        token += static_cast<size_t>(lengths(i));
-        block += static_cast<size_t>(n_blocks(i));
-        row += static_cast<size_t>(n_logits(i));
-        require(token <= tokens.size() && block <= blocks.size(),
-                "there are fewer tokens or blocks than the slices have");
-    }
-    require(token == tokens.size() && block == blocks.size(), "there are more tokens or blocks than the slices have");
-    std::vector<int32_t> drawn(n);
-    Logits logits = rows_of_logits(row, hparams);
+    std::vector<Slice> slices = slices_of(batch, hparams, model.n_blocks());
+    size_t rows = 0;
+    for (const Slice& slice : slices) rows += static_cast<size_t>(slice.n_logits);
+    Logits logits = rows_of_logits(rows, hparams);
     float* out = logits.data();
     for (Slice& slice : slices) {
         slice.logits = out;
         out += static_cast<ptrdiff_t>(slice.n_logits) * hparams.n_vocab;
     }
+    std::vector<int32_t> drawn(slices.size());
     {
         nb::gil_scoped_release released;
         model.step(slices, drawn.data());
@@ -157,22 +119,36 @@ std::pair<std::vector<int32_t>, Logits> step(Model& model, const Vector<int32_t>
     return {drawn, logits};
 }
 
+std::pair<std::vector<int32_t>, Logits> step(Model& model, const Vector<int32_t>& tokens,
+                                             const Vector<int32_t>& lengths, const Vector<int32_t>& positions,
+                                             const Vector<int32_t>& blocks, const Vector<int32_t>& n_blocks,
+                                             const Vector<uint8_t>& draws, const Vector<double>& temperature,
+                                             const Vector<int32_t>& top_k, const Vector<double>& top_p,
+                                             const Vector<uint64_t>& seeds, const Vector<uint64_t>& samples,
+                                             const Vector<int32_t>& n_logits) {
+    return compute(model, {view(tokens), view(lengths), view(positions), view(blocks), view(n_blocks), view(draws),
+                           view(temperature), view(top_k), view(top_p), view(seeds), view(samples), view(n_logits)});
+}
+
 Logits logits(Model& model, const Vector<int32_t>& tokens, int position, const Vector<int32_t>& blocks) {
-    const HParams& hparams = model.layout().hparams();
-    const int end = end_of(hparams, position, static_cast<int64_t>(tokens.size())), n = end - position;
-    require(static_cast<int64_t>(blocks.size()) * BLOCK_TOKENS >= end, "there are too few blocks");
-    for (int i = 0; i < n; ++i)
-        require(0 <= tokens(static_cast<size_t>(i)) && tokens(static_cast<size_t>(i)) < hparams.n_vocab,
-                "a token is not in the vocabulary");
-    for (size_t i = 0; i < blocks.size(); ++i)
-        require(0 <= blocks(i) && blocks(i) < model.n_blocks(), "there is no such block");
-    Logits logits = rows_of_logits(tokens.size(), hparams);
-    {
-        nb::gil_scoped_release released;
-        int32_t none;
-        model.step({{tokens.data(), n, position, blocks.data(), false, {}, n, logits.data()}}, &none);
-    }
-    return logits;
+    const auto n = static_cast<int32_t>(tokens.size()), n_blocks = static_cast<int32_t>(blocks.size());
+    const uint8_t draws = false;
+    const double unused = 0;
+    const int32_t top_k = 0;
+    const uint64_t seed = 0;
+    return compute(model, {view(tokens),
+                           {&n, 1},
+                           {&position, 1},
+                           view(blocks),
+                           {&n_blocks, 1},
+                           {&draws, 1},
+                           {&unused, 1},
+                           {&top_k, 1},
+                           {&unused, 1},
+                           {&seed, 1},
+                           {&seed, 1},
+                           {&n, 1}})
+        .second;
 }
 
 std::vector<int32_t> draw(const Vector<float>& logits, double temperature, int32_t top_k, double top_p, uint64_t seed,

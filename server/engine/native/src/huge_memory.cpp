@@ -1,5 +1,6 @@
 #include "huge_memory.h"
 
+#include <sanitizer/asan_interface.h>  // nothing, but where the address sanitizer watches
 #include <sys/mman.h>
 
 #include <cstdint>
@@ -21,8 +22,12 @@ HugeMemory::HugeMemory(size_t size) : mapped_((size / HUGE_PAGE + 2) * HUGE_PAGE
 #ifdef MADV_HUGEPAGE
     madvise(data_, size, MADV_HUGEPAGE);  // where it is refused, small pages do, only slower
 #endif
+    ASAN_POISON_MEMORY_REGION(data_ + size, static_cast<std::byte*>(mapping_) + mapped_ - (data_ + size));
 }
 
-HugeMemory::~HugeMemory() { munmap(mapping_, mapped_); }
+HugeMemory::~HugeMemory() {
+    ASAN_UNPOISON_MEMORY_REGION(data_ + size_, static_cast<std::byte*>(mapping_) + mapped_ - (data_ + size_));
+    munmap(mapping_, mapped_);
+}
 
 }  // namespace pokegen

@@ -34,14 +34,19 @@ void pack_column(Precision precision, const MatrixPlace& place, const float* wei
         for (int i = 0; i < place.k; ++i) column[static_cast<ptrdiff_t>(i) * PANEL] = weights[i * stride];
         return;
     }
-    float bound = 0;
-    for (int i = 0; i < place.k; ++i) bound = std::max(bound, std::fabs(weights[i * stride]));
-    at<float>(arena, place.scale)[n] = bound / 127.0f;
-    const float inverse = bound >= SMALLEST_BOUND ? 127.0f / bound : 0.0f;
+    float bound = 0, strangeness = 0;
+    for (int i = 0; i < place.k; ++i) {
+        const float weight = weights[i * stride];
+        bound = std::max(bound, std::fabs(weight));
+        strangeness += weight - weight;  // not 0 where a weight is infinite or no number
+    }
+    at<float>(arena, place.scale)[n] = bound / 127.0f + strangeness;  // so that integers do not hide it
+    const bool zero = !(strangeness == 0 && bound >= SMALLEST_BOUND);
+    const float inverse = 127.0f / bound;
     int8_t* column = at<int8_t>(arena, place.panels) + panel + n % PANEL * DEPTH;
     for (int i = 0; i < place.k; ++i)
         column[i / DEPTH * DEPTH * PANEL + i % DEPTH] =
-            static_cast<int8_t>(std::nearbyint(weights[i * stride] * inverse));
+            zero ? int8_t{0} : static_cast<int8_t>(std::nearbyint(weights[i * stride] * inverse));
 }
 
 }  // namespace
@@ -58,12 +63,19 @@ Layout::Layout(const HParams& hparams, Precision precision) : hparams_(hparams),
     head_ = reserve_matrix(c, hparams.n_vocab);
     position_embeddings_ = reserve(row * static_cast<size_t>(hparams.n_ctx));
     final_norm_ = reserve(2 * row);
-    for (int layer = 0; layer < hparams.n_layer; ++layer) {
-        matrices_.push_back(reserve_matrix(c, 3 * c));
-        matrices_.push_back(reserve_matrix(c, c));
-        matrices_.push_back(reserve_matrix(c, 4 * c));
-        matrices_.push_back(reserve_matrix(4 * c, c));
-    }
+    const size_t first_layer = size_;
+    matrices_ = {reserve_matrix(c, 3 * c), reserve_matrix(c, c), reserve_matrix(c, 4 * c), reserve_matrix(4 * c, c)};
+    layer_size_ = size_ - first_layer;
+    size_ += layer_size_ * static_cast<size_t>(hparams.n_layer - 1);
+}
+
+MatrixPlace Layout::matrix(int layer, int which) const {
+    MatrixPlace place = matrices_.at(static_cast<size_t>(which));
+    const size_t offset = layer_size_ * static_cast<size_t>(layer);
+    place.panels += offset;
+    if (precision_ == Precision::int8) place.scale += offset;
+    place.bias += offset;
+    return place;
 }
 
 size_t Layout::reserve(size_t bytes) {

@@ -1,10 +1,9 @@
 // Where the packed weights of a model lie in its arena: one piece of memory, the same on every processor.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <string>
-#include <vector>
 
 #include "kernels.h"
 
@@ -33,10 +32,8 @@ public:
     Precision precision() const { return precision_; }
     size_t size() const { return size_; }  // bytes
 
-    const MatrixPlace& head() const { return head_; }  // token embeddings, transposed: (C, V)
-    const MatrixPlace& matrix(int layer, int which) const {
-        return matrices_.at(static_cast<size_t>(layer * 4 + which));
-    }
+    const MatrixPlace& head() const { return head_; }                    // token embeddings, transposed: (C, V)
+    MatrixPlace matrix(int layer, int which) const;                      // which: see MatrixOfLayer
     size_t position_embeddings() const { return position_embeddings_; }  // (n_ctx, C padded), float32
     size_t final_norm() const { return final_norm_; }                    // ln_f's gain and bias (2, C padded), float32
 
@@ -51,8 +48,8 @@ private:
     Precision precision_;
     size_t size_ = 0;
     MatrixPlace head_;
-    std::vector<MatrixPlace> matrices_;
-    size_t position_embeddings_, final_norm_;
+    std::array<MatrixPlace, 4> matrices_;  // of the first layer
+    size_t layer_size_, position_embeddings_, final_norm_;
 };
 
 // The matrices of a layer, in the order in which they are computed.

@@ -1,7 +1,7 @@
 #include "model.h"
 
 #include <algorithm>
-#include <stdexcept>
+#include <new>
 
 namespace pokegen {
 namespace {
@@ -14,6 +14,14 @@ void at_least(std::vector<T>& array, size_t n) {
 size_t head_block_bytes(const HParams& hparams, Precision precision) {
     return precision == Precision::int8 ? head_block_bytes_int8(hparams.head_dim())
                                         : head_block_bytes_float32(hparams.head_dim());
+}
+
+// Throws std::bad_alloc where they are more than can be counted.
+size_t cache_bytes(const Layout& layout, int n_blocks) {
+    size_t bytes;
+    if (__builtin_mul_overflow(Model::block_bytes(layout.hparams(), layout.precision()), n_blocks, &bytes))
+        throw std::bad_alloc();
+    return bytes;
 }
 
 }  // namespace
@@ -29,7 +37,7 @@ Model::Model(const Layout& layout, const std::byte* arena, int n_blocks, int n_t
       kernels_(kernels_for(isa)),
       pool_(n_threads),
       n_blocks_(n_blocks),
-      cache_(static_cast<size_t>(n_blocks) * block_bytes(layout.hparams(), layout.precision())) {
+      cache_(cache_bytes(layout, n_blocks)) {
     const auto& hparams = layout.hparams();
     const int attention_scratch = round_up(hparams.n_ctx, BLOCK_TOKENS) + round_up(hparams.head_dim(), PANEL);
     const int draw_scratch = 3 * round_up(hparams.n_vocab, DRAW_PADDING);

@@ -189,3 +189,14 @@ def test_logits_that_are_not_finite_draw_nothing(isa: Isa, strange: float, wish:
             logits = np.zeros(n, np.float32)
             logits[at] = strange
             assert draw(logits, wish, isa) == [_core.NOT_FINITE]
+
+
+@every_isa
+@pytest.mark.parametrize("wish", [params(), params(MAX_TEMPERATURE, top_k=3), params(top_p=0.5)], ids=str)
+def test_no_token_beyond_the_vocabulary_is_drawn_however_low_all_logits_are(
+    isa: Isa, wish: SamplingParams
+) -> None:
+    """The kernels read whole groups of logits, and what stands behind the last one is as low as a float can be."""
+    for n in (1, 63, 65, 100):
+        logits = np.full(n, np.finfo(np.float32).min)
+        assert set(draw(logits, wish, isa, n=1000)) <= set(range(n))

@@ -161,6 +161,7 @@ int32_t draw(float* logits, int n, const Sampling& sampling, float* scratch) {
             store(to + i, x >= lowest_logit ? exp((x - top) * inverse) : F{});
         }
     }
+    std::fill(weights + n, weights + padded, 0.0f);  // no tokens, even where no logit is above the padding's
     double total = sum_up(weights, padded, 0, masses);
     float lowest_weight = 0;
     if (sampling.top_p > 0 && sampling.top_p < 1) {
