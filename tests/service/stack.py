@@ -26,6 +26,7 @@ class Stack:
     http    uWSGI's plain HTTP
     run     its directory below run/: uwsgi.pid, nginx.pid, sockets
     log     the file that gets everything it writes to standard error
+    command what starts it: `scripts/run`, in front of which a test may put what changes its surroundings
     """
 
     def __init__(self, log: Path, environment: Mapping[str, str]) -> None:
@@ -34,6 +35,7 @@ class Stack:
         self.http = f"http://127.0.0.1:{http_port}"
         self.run = ROOT / "run" / str(self.port)
         self.log = log
+        self.command = [str(ROOT / "scripts/run")]
         self._environment = {
             **os.environ,
             "PORT": str(self.port),
@@ -48,7 +50,7 @@ class Stack:
         """Start it, and do not wait for it."""
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [ROOT / "scripts/run"], env=self._environment, stdout=subprocess.PIPE, stderr=log, text=True
+                self.command, env=self._environment, stdout=subprocess.PIPE, stderr=log, text=True
             )
 
     def start(self) -> None:
@@ -66,7 +68,7 @@ class Stack:
     def run_to_the_end(self) -> subprocess.CompletedProcess[str]:
         """Start it where it must not start; gives its exit code and what it wrote."""
         return subprocess.run(
-            [ROOT / "scripts/run"],
+            self.command,
             env=self._environment,
             capture_output=True,
             text=True,
