@@ -18,7 +18,9 @@ READING = 8.0  # tokens per second: faster than people read
 TURNED_AWAY = 0.01  # the share of requests that may get no text
 UNSERVED = ("refused", "limited", "deadline", "failed")
 
-SETTLE = 8.0  # seconds of a stage, a quarter of it at most, that are left out: the load generator's own rule for a ramp
+# Seconds of a stage, a quarter of it at most, in which its readers all come at once, and which are left out. One
+# request of the seed design takes longer than that.
+SETTLE = {"pokegen": 8.0, "seed": 0.0}
 ARRIVED = 0.1  # a request counts while the readers present differ from the stage's by this share at most
 WINDOW = 5.0  # seconds of which the recovery from a spike is told
 RECOVERED = 1.5  # times the uncrowded 95th percentile
@@ -159,7 +161,7 @@ def levels(runs: Run | Iterable[Run]) -> list[Level]:
 
 def level_of(run: Run, stage: Stage, end: float) -> Level:
     """What was seen from `stage.at` to `end`, without the seconds in which its readers came."""
-    begin = stage.at + min(SETTLE, (end - stage.at) / 4)
+    begin = stage.at + min(SETTLE[run.about.service], (end - stage.at) / 4)
     asked = run.requests.where(_within(run.requests["at"], begin, end))
     if run.requests.has("readers"):
         asked = asked.where(np.abs(asked["readers"] - stage.readers) <= ARRIVED * stage.readers)
@@ -168,7 +170,6 @@ def level_of(run: Run, stage: Stage, end: float) -> Level:
     ended = run.requests.where(_within(finished, begin, end))
     box = run.box.where(_within(run.box["at"], begin, end))
     complete = asked.where(asked["ending"] == "complete")
-    endings = Counter(str(ending) for ending in asked["ending"])
     return Level(
         stage=stage.name,
         readers=stage.readers,
@@ -178,7 +179,7 @@ def level_of(run: Run, stage: Stage, end: float) -> Level:
         total=Spread.of(complete["total_s"]),
         gap=Spread.of(per_token(asked)),
         longest_gap=Spread.of(asked["longest_gap_s"]),
-        endings={ending: endings[ending] for ending in ENDINGS},
+        endings=_endings(asked),
         episodes_per_minute=60 * float((ended["ending"] == "complete").sum()) / seconds,
         tokens_per_s=float(np.nansum(ended["tokens"])) / seconds,
         memory_mb=_most(memory_mb(box)),
@@ -186,6 +187,11 @@ def level_of(run: Run, stage: Stage, end: float) -> Level:
         throttled_share=_mean(box["throttled_share"]),
         generator_share=_mean(box["generator_cpu_share"]),
     )
+
+
+def _endings(requests: Table) -> dict[str, int]:
+    counted = Counter(str(ending) for ending in requests["ending"])
+    return {ending: counted[ending] for ending in ENDINGS}
 
 
 def _within(times: Numbers, begin: float, end: float) -> NDArray[np.bool_]:
@@ -231,7 +237,7 @@ def capacity(measured: Sequence[Level], patience: float = PATIENCE) -> Capacity:
 class Spike:
     """What a crowd that arrives at once does to those who are admitted, and what the others hear.
 
-    before, during, after: seconds to the first token of the admitted
+    before, during, after: seconds to the first token of the admitted; after is what came once all was as before
     gaps: seconds from token to token, in the same three times
     refused: seconds until who was refused was told so; told: the share of them that heard when to come back (None
     where that was not written down)
@@ -262,23 +268,24 @@ def spike(run: Run) -> Spike | None:
     top = max(range(len(parts)), key=lambda i: parts[i][0].readers, default=0)
     if not 0 < top < len(parts) - 1:
         return None
-    around = [level_of(run, *parts[i]) for i in (top - 1, top, top + 1)]
+    calm = level_of(run, *parts[top - 1])
     # Those who come while the crowd arrives are told of, too: that is what a spike is.
     during = run.requests.where(_within(run.requests["at"], parts[top][0].at, parts[top][1]))
     refused = during.where(np.isin(during["ending"], ("refused", "limited")))
     ends = parts[top][1]
     after = run.requests.where(_within(run.requests["at"], ends, parts[top + 1][1]))
-    calm = around[0].first[95]
+    recovery = None if calm.first[95] is None else _recovery(after, ends, RECOVERED * calm.first[95])
+    after = after.where(after["at"] >= ends + (recovery or 0.0))
     return Spike(
-        readers=(around[0].readers, around[1].readers, around[2].readers),
-        before=around[0].first,
+        readers=(calm.readers, parts[top][0].readers, parts[top + 1][0].readers),
+        before=calm.first,
         during=Spread.of(first_token(during)),
-        after=around[2].first,
-        gaps=(around[0].gap, Spread.of(per_token(during)), around[2].gap),
-        endings=(around[0].endings, dict(Counter(map(str, during["ending"]))), around[2].endings),
+        after=Spread.of(first_token(after)),
+        gaps=(calm.gap, Spread.of(per_token(during)), Spread.of(per_token(after))),
+        endings=(calm.endings, _endings(during), _endings(after)),
         refused=Spread.of(refused["total_s"]),
         told=float(np.isfinite(refused["retry_after_s"]).mean()) if refused.has("retry_after_s") else None,
-        recovery=None if calm is None else _recovery(after, ends, RECOVERED * calm),
+        recovery=recovery,
     )
 
 
@@ -322,13 +329,12 @@ def soak(run: Run) -> Soak | None:
     box = run.box.where(run.box["at"] >= WARM_UP)
     memory = by_minute(box["at"], memory_mb(box), 50)
     first = first_token(requests) if len(requests) else np.empty(0)
-    endings = Counter(str(ending) for ending in requests["ending"])
     values = memory[1]
     return Soak(
         minutes=span / 60,
         readers=max((stage.readers for stage, _ in run.stages()), default=0),
         requests=len(requests),
-        endings={ending: endings[ending] for ending in ENDINGS},
+        endings=_endings(requests),
         memory=((float(values[0]), float(values[-1]), *_range(memory_mb(box))) if len(values) else None),
         memory_drift=drift(*memory),
         median_drift=drift(*by_minute(requests["at"], first, 50)),

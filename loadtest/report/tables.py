@@ -258,7 +258,7 @@ def latency_table(side: Side, about: str) -> Table:
         cells = [f"{level.readers:,}", f"{level.requests:,}"]
         for spread in SPREADS.values():
             told = spread(level)
-            cells += [seconds(told[rank]) for rank in PERCENTILES]
+            cells += [*(seconds(told[rank]) for rank in PERCENTILES), seconds(told.most)]
         rows.append([*cells, seconds(level.longest_gap.most), number(level.slowest_reader, ",.1f")])
     return Table(
         f"{about}: latency by percentile. A dash: too few requests for it (p50 takes 2, p90 10, p95 20, p99 100),"
@@ -266,7 +266,7 @@ def latency_table(side: Side, about: str) -> Table:
         [
             "readers",
             "requests",
-            *(f"{name} p{rank}" for name in SPREADS for rank in PERCENTILES),
+            *(f"{name} {of}" for name in SPREADS for of in (*(f"p{rank}" for rank in PERCENTILES), "most")),
             "longest silence",
             "tok/s of the slow",
         ],
