@@ -93,12 +93,16 @@ class Meter:
 
     def _connections(self) -> int:
         """Those that readers have to nginx (established is 01, Documentation/networking/proc_net_tcp.rst)."""
-        inside = self._box.pids()[:1] if self._box.by == "docker" else []
-        port = 8080 if inside else self._port
-        with contextlib.suppress(OSError):
-            table = Path(f"/proc/{inside[0] if inside else 'self'}/net/tcp").read_bytes()
-            return len(re.findall(rb": \w{8}:%04X \w{8}:\w{4} 01 " % port, table))
-        return 0
+        if self._box.by == "docker":  # each container has a network of its own, and nginx its usual port
+            places = [(str(pid), 8080) for group in self._box.groups for pid in group.pids()[:1]]
+        else:
+            places = [("self", self._port)]
+        count = 0
+        for process, port in places:
+            with contextlib.suppress(OSError):
+                table = Path(f"/proc/{process}/net/tcp").read_bytes()
+                count += len(re.findall(rb": \w{8}:%04X \w{8}:\w{4} 01 " % port, table))
+        return count
 
     def _engine(self) -> Row:
         said = self._metrics()
