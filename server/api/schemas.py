@@ -1,6 +1,7 @@
 """What a reader may ask of /generate, and what the answer looks like."""
 
 import json
+from functools import cache
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
@@ -38,6 +39,11 @@ class Fields(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
+    @classmethod
+    def model_json_schema(cls, *args: Any, **options: Any) -> dict[str, Any]:  # noqa: ANN401
+        """As pydantic's. flask-openapi3 asks for it at every request, and without options: that one is made once."""
+        return super().model_json_schema(*args, **options) if args or options else _json_schema(cls)
+
     @model_validator(mode="wrap")
     @classmethod
     def _explain(cls, data: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401
@@ -47,6 +53,11 @@ class Fields(BaseModel):
             raise from_validation_error(
                 error, [field.alias or name for name, field in cls.model_fields.items()]
             ) from None
+
+
+@cache
+def _json_schema(fields: type[Fields]) -> dict[str, Any]:
+    return super(Fields, fields).model_json_schema()
 
 
 class GenerateQuery(Fields):
