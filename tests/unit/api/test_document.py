@@ -57,7 +57,7 @@ def test_every_problem_has_an_example_that_is_one(app: OpenAPI) -> None:
         problem = ProblemDocument.model_validate(response["content"]["application/problem+json"]["example"])
         assert name.removesuffix("OrPage") == f"Problem{problem.status}"
         assert problem.title == HTTPStatus(problem.status).phrase
-        assert ("Retry-After" in response["headers"]) == (problem.status in (502, 503, 504))
+        assert ("Retry-After" in response["headers"]) == (problem.status in (429, 502, 503, 504))
         assert "X-Request-ID" in response["headers"]
 
 
