@@ -92,7 +92,7 @@ class Settings(BaseSettings):
         Field(
             ge=0, le=100_000, description="Samples that may wait for their turn; past that, readers get 503."
         ),
-    ] = 256
+    ] = 128
     max_wait: Annotated[
         float,
         Field(
@@ -109,7 +109,7 @@ class Settings(BaseSettings):
             description="Request threads of uWSGI or gunicorn: more than samples run and wait, so that one is left"
             " to say that the queue is full.",
         ),
-    ] = 800
+    ] = 664
     max_samples: Annotated[
         int, Field(ge=1, le=1024, description="The most that one request may ask for as nsamples.")
     ] = 8

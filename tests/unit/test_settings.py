@@ -173,8 +173,8 @@ def test_a_request_that_could_never_be_admitted_is_a_mistake_of_the_settings(
 
 
 def test_a_thread_must_be_left_to_say_that_the_queue_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POKEGEN_THREADS", "768")
-    with pytest.raises(SettingsError, match=r"^POKEGEN_THREADS is 768 and must be more than .* 512 \+ 256$"):
+    monkeypatch.setenv("POKEGEN_THREADS", "640")
+    with pytest.raises(SettingsError, match=r"^POKEGEN_THREADS is 640 and must be more than .* 512 \+ 128$"):
         load_settings()
 
 
