@@ -17,7 +17,7 @@ from loadtest.in_process import EngineHost, running_engine
 from loadtest.over_http import ServiceHost
 from loadtest.readers import Fault, Host, Request
 from server.engine import EngineError
-from server.settings import SHIPPED_CHECKPOINT, Settings
+from server.settings import SHIPPED_CHECKPOINT
 from server.weights import CheckpointError
 
 
@@ -41,7 +41,11 @@ def tokens_per_second(host: Host, readers: int, texts: int, length: int) -> tupl
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--url", default="http://127.0.0.1:8080", help="The running service.")
+@click.option(
+    "--url",
+    default="http://127.0.0.1:8080",
+    help="The running service; with POKEGEN_ADDRESS_AT_ONCE and POKEGEN_ADDRESS_RATE 0.",
+)
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),
@@ -51,8 +55,8 @@ def tokens_per_second(host: Host, readers: int, texts: int, length: int) -> tupl
 @click.option(
     "--readers",
     type=click.IntRange(1),
-    default=Settings.model_fields["max_running"].default,
-    help="At once: the service's POKEGEN_MAX_RUNNING.",
+    default=64,
+    help="At once: at most the service's POKEGEN_MAX_RUNNING.",
 )
 @click.option("--texts", type=click.IntRange(1), default=4, help="That each reader asks for in a round.")
 @click.option("--length", type=click.IntRange(1), default=400, help="New tokens of a text, at most.")

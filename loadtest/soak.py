@@ -170,7 +170,10 @@ DEFAULTS = Settings.model_fields
     help="Samples that wait; a service has its own.",
 )
 @click.option("--longest", type=click.IntRange(1), default=200, help="New tokens of the longest text.")
-@click.option("--url", help="A running service instead, such as http://127.0.0.1:8080.")
+@click.option(
+    "--url",
+    help="A running service instead, such as http://127.0.0.1:8080; with POKEGEN_ADDRESS_AT_ONCE and POKEGEN_ADDRESS_RATE 0.",
+)
 @click.option(
     "--pid-file",
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
