@@ -44,7 +44,7 @@ def tokens_per_second(host: Host, readers: int, texts: int, length: int) -> tupl
 @click.option(
     "--url",
     default="http://127.0.0.1:8080",
-    help="The running service; with POKEGEN_ADDRESS_AT_ONCE and POKEGEN_ADDRESS_RATE 0.",
+    help="The running service. Its POKEGEN_ADDRESS_AT_ONCE and POKEGEN_ADDRESS_RATE must be 0.",
 )
 @click.option(
     "--checkpoint",

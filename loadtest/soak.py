@@ -172,7 +172,8 @@ DEFAULTS = Settings.model_fields
 @click.option("--longest", type=click.IntRange(1), default=200, help="New tokens of the longest text.")
 @click.option(
     "--url",
-    help="A running service instead, such as http://127.0.0.1:8080; with POKEGEN_ADDRESS_AT_ONCE and POKEGEN_ADDRESS_RATE 0.",
+    help="A running service instead, such as http://127.0.0.1:8080."
+    " Its POKEGEN_ADDRESS_AT_ONCE and POKEGEN_ADDRESS_RATE must be 0.",
 )
 @click.option(
     "--pid-file",
