@@ -121,7 +121,7 @@ class Level:
     @property
     def unserved(self) -> float:
         """The share of the requests that got no text for want of capacity, or by a fault."""
-        return sum(self.endings.get(ending, 0) for ending in UNSERVED) / max(self.requests, 1)
+        return sum(self.endings[ending] for ending in UNSERVED) / max(self.requests, 1)
 
     @property
     def slowest_reader(self) -> float | None:

@@ -21,8 +21,8 @@ WORDS = {"readers.csv": ("story", "ending", "error"), "box.csv": ()}
 NUMBERS = {
     "readers.csv": ("at", "readers", "status", "first_token_s", "total_s", "tokens", "longest_gap_s"),
     "box.csv": (
-        *("at", "readers", "rss_mb", "pss_mb", "cgroup_mb", "cpu_share", "throttled_share", "threads", "connections"),
-        *("running", "waiting", "free_blocks", "tokens_per_second", "step_ms", "refused_total", "generator_cpu_share"),
+        "at", "readers", "rss_mb", "pss_mb", "cgroup_mb", "cpu_share", "throttled_share", "threads", "connections",
+        "running", "waiting", "free_blocks", "tokens_per_second", "step_ms", "refused_total", "generator_cpu_share",
     ),
 }  # fmt: skip
 # Shown where a run has them; nobody misses them.

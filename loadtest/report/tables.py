@@ -310,7 +310,7 @@ def spike_table(found: Spike, about: str) -> Table:
                 f"{readers:,}",
                 *(seconds(first[rank]) for rank in PERCENTILES),
                 *(seconds(gap[rank]) for rank in (50, 95)),
-                *(f"{endings.get(ending, 0):,}" for ending in ENDINGS),
+                *(f"{endings[ending]:,}" for ending in ENDINGS),
             ]
         )
     return Table(

@@ -9,30 +9,14 @@ from typing import Any
 import numpy as np
 
 REQUESTS = (
-    *("at", "story", "readers", "ending", "status", "first_token_s", "total_s", "tokens", "longest_gap_s", "error"),
+    "at", "story", "readers", "ending", "status", "first_token_s", "total_s", "tokens", "longest_gap_s",
+    "retry_after_s", "error",
 )  # fmt: skip
 BOX = (
-    *(
-        "at",
-        "readers",
-        "rss_mb",
-        "pss_mb",
-        "cgroup_mb",
-        "cpu_share",
-        "throttled_share",
-        "threads",
-        "connections",
-    ),
-    *(
-        "running",
-        "waiting",
-        "free_blocks",
-        "tokens_per_second",
-        "step_ms",
-        "refused_total",
-        "generator_cpu_share",
-    ),
-)
+    "at", "readers", "rss_mb", "pss_mb", "cgroup_mb", "cpu_share", "throttled_share", "threads", "connections",
+    "running", "waiting", "free_blocks", "tokens_per_second", "step_ms", "refused_total", "generator_cpu_share",
+    "oom_kills",
+)  # fmt: skip
 STATUS = {"complete": 200, "left": 200, "refused": 503, "limited": 429, "deadline": 503, "failed": 502}
 SHAPES = {
     "ramp": [(0, 1), (30, 16), (60, 64), (90, 128), (120, 192), (150, 256)],
@@ -132,7 +116,14 @@ def pokegen(directory: Path, checkpoint: str, profile: str, shape: str, seed: in
                 wait = round(0.004 * random.lognormal(0, 0.5), 4)
                 row = request(float(moment), readers=readers, ending="refused", story="crowd", total_s=wait)
                 requests.append(
-                    row | {"first_token_s": "", "tokens": 0, "longest_gap_s": "", "error": "busy"}
+                    row
+                    | {
+                        "first_token_s": "",
+                        "tokens": 0,
+                        "longest_gap_s": "",
+                        "error": "busy",
+                        "retry_after_s": 3,
+                    }
                 )
         for second in range(round(at), round(end)):
             used = (
@@ -209,7 +200,15 @@ def seed_design(directory: Path, checkpoint: str, profile: str) -> Path:
                 "rss_mb": used * 1.3,
                 "cgroup_mb": used,
             }
-            box.append(row | {"cpu_share": 1.9, "throttled_share": 0.3, "generator_cpu_share": 0.01})
+            box.append(
+                row
+                | {
+                    "cpu_share": 1.9,
+                    "throttled_share": 0.3,
+                    "generator_cpu_share": 0.01,
+                    "oom_kills": at // 90,
+                }
+            )
     return write_run(
         directory / f"seed-{checkpoint}-{profile}-ramp",
         about={

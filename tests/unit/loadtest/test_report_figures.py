@@ -22,7 +22,7 @@ from loadtest.report.figures import (
     soak,
     spike,
 )
-from loadtest.report.runs import Run, read_run
+from loadtest.report.runs import ENDINGS, Run, read_run
 from tests.unit.loadtest.made_runs import request, write_run
 
 
@@ -148,7 +148,7 @@ def level(readers: int, first: float, pace: float = 0.05, failed: int = 0, reque
         readers=readers,
         seconds=60,
         requests=requests,
-        endings={"complete": requests - failed, "failed": failed},
+        endings=dict.fromkeys(ENDINGS, 0) | {"complete": requests - failed, "failed": failed},
         episodes_per_minute=requests,
         tokens_per_s=requests * 128 / 60,
         memory_mb=500,

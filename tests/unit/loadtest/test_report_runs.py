@@ -64,7 +64,7 @@ def test_the_seed_design_misses_none_of_the_engines_columns(tmp_path: Path) -> N
 def test_what_a_kill_cut_off_or_garbled_is_left_out(tmp_path: Path) -> None:
     write_run(tmp_path, requests=[request(1), request(2)])
     with (tmp_path / "readers.csv").open("a") as out:
-        out.write("3,casual,1,complete,200,soon,1,128,0,\n4,casual,1,comp")
+        out.write("3,casual,1,complete,200,soon,1,128,0,,\n4,casual,1,comp")
     run = read_run(tmp_path)
     assert run.requests["at"].tolist() == [1, 2, 3]
     assert np.isnan(run.requests["first_token_s"][2])
