@@ -14,6 +14,7 @@ from server.api import (
     cors,
     departures,
     document,
+    fetch_metadata,
     generate,
     head,
     health,
@@ -77,7 +78,8 @@ def assemble(
 ) -> OpenAPI:
     """Put the parts together.
 
-    served: what answers say of the model. card_forms: what /model shows. api_keys: who may ask for texts, all by default.
+    served: what answers say of the model. card_forms: what /model shows. api_keys: who may ask for texts; by default
+    everybody.
     """
     app = OpenAPI(
         __name__,
@@ -100,7 +102,9 @@ def assemble(
     problems.register(app)
     page.register(app)
     for_texts = [generate.blueprint, compat.blueprint, completions.blueprint, models.blueprint]
-    keys.register(app, api_keys, [blueprint.name for blueprint in for_texts])
+    names = [blueprint.name for blueprint in for_texts]
+    fetch_metadata.register(app, settings.allowed_origins(), names)
+    keys.register(app, api_keys, names)
     compat.register(app)
     well_formed.register(app)
     departures.register(app)

@@ -177,8 +177,8 @@ class Settings(BaseSettings):
         str,
         Field(
             min_length=1,
-            description="File of the API keys that readers need, whose entries `pokegen key` makes; or none: they need no"
-            " key.",
+            description="File of the API keys that readers need, whose entries `pokegen key` makes; or none: they need"
+            " no key.",
         ),
     ] = NO_KEYS
 

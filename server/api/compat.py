@@ -23,7 +23,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from server.api.generate import write
 from server.api.page import HTML, JSON
-from server.api.problems import IN_BODY, IN_QUERY, ProblemDocument, field_problem, shortened
+from server.api.problems import IN_BODY, IN_QUERY, field_problem, shortened
 from server.api.schemas import Fields, GenerateQuery
 from server.engine import Engine
 from server.settings import ALL_ORIGINS, Settings
@@ -169,7 +169,7 @@ _POSTED = {
     "/",
     operation_id="generateAsElsewhere",
     summary="As gpt-2-cloud-run or pkm-ep-generator",
-    responses=IN_QUERY | {HTTPStatus.OK: _ROOT, HTTPStatus.FORBIDDEN: ProblemDocument},
+    responses=IN_QUERY | {HTTPStatus.OK: _ROOT},
 )
 def root(query: RootQuery) -> Response | dict[str, str]:
     """Write an episode as gpt-2-cloud-run (`prefix`, ...) or pkm-ep-generator (`sample`) did; without fields, the way.

@@ -40,7 +40,7 @@ _PROBLEMS = {
         "This is no API key of this service. Check it, or ask whoever runs it.",
     ),
     HTTPStatus.FORBIDDEN: (
-        "This service is not set up for that.",
+        "Pages of other sites may not ask for texts, and have no JSONP, unless POKEGEN_CORS_ORIGINS lets them.",
         "callback: There is JSONP only where POKEGEN_CORS_ORIGINS is *; without callback the answer is JSON",
     ),
     HTTPStatus.NOT_FOUND: (

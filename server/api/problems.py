@@ -50,6 +50,7 @@ Answers = dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]
 IN_QUERY: Answers = dict.fromkeys(
     [
         HTTPStatus.BAD_REQUEST,
+        HTTPStatus.FORBIDDEN,
         HTTPStatus.UNPROCESSABLE_ENTITY,
         HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.INTERNAL_SERVER_ERROR,

@@ -32,9 +32,9 @@ from server.keys import ANONYMOUS, NAME, Limits, digest, new_key
 def command(name: str, at_once: int, per_minute: int) -> None:
     """Make an API key for NAME: the key goes to standard error, this once, and its entry to standard output.
 
-    So `pokegen key alice >> keys.toml` adds it to the file; chmod 600 keeps others from writing there. The entry holds no
-    key, but its SHA-256. The name anonymous gets no key: its limits are for those who send none. A running service takes
-    the file up at `make reload`.
+    So `pokegen key alice >> keys.toml` adds it to the file; chmod 600 keeps others from writing there. The entry holds
+    no key, but its SHA-256. The name anonymous gets no key: its limits are for those who send none. A running service
+    takes the file up at `make reload`.
     """
     if not NAME.fullmatch(name):
         raise click.BadParameter(f"{name!r} must be up to 64 letters, digits, - and _", param_hint="NAME")

@@ -29,6 +29,7 @@ blueprint = APIBlueprint("openai_completions", __name__, abp_tags=[TAG])
 RESPONSES: dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None] = {
     HTTPStatus.OK: Completion,
     HTTPStatus.BAD_REQUEST: ErrorAnswer,
+    HTTPStatus.FORBIDDEN: ErrorAnswer,
     HTTPStatus.NOT_FOUND: ErrorAnswer,
     HTTPStatus.LENGTH_REQUIRED: ErrorAnswer,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ErrorAnswer,

@@ -74,7 +74,11 @@ class ModelPath(BaseModel):
     "/v1/models",
     operation_id="listModels",
     summary="What models are there?",
-    responses={HTTPStatus.OK: ModelList, HTTPStatus.BAD_REQUEST: ErrorAnswer},
+    responses={
+        HTTPStatus.OK: ModelList,
+        HTTPStatus.BAD_REQUEST: ErrorAnswer,
+        HTTPStatus.FORBIDDEN: ErrorAnswer,
+    },
 )
 def list_models() -> dict[str, Any]:
     """The one that is served, as a list."""
@@ -85,7 +89,12 @@ def list_models() -> dict[str, Any]:
     "/v1/models/<path:model>",
     operation_id="retrieveModel",
     summary="Is there such a model?",
-    responses={HTTPStatus.OK: Model, HTTPStatus.BAD_REQUEST: ErrorAnswer, HTTPStatus.NOT_FOUND: ErrorAnswer},
+    responses={
+        HTTPStatus.OK: Model,
+        HTTPStatus.BAD_REQUEST: ErrorAnswer,
+        HTTPStatus.FORBIDDEN: ErrorAnswer,
+        HTTPStatus.NOT_FOUND: ErrorAnswer,
+    },
 )
 def retrieve_model(path: ModelPath) -> dict[str, Any]:
     """The one that is served, if it has this name."""
