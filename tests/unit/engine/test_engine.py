@@ -67,7 +67,9 @@ class RecordingCore(SequentialCore):
 class Bench:
     """An engine with its core and model within reach."""
 
-    def __init__(self, checkpoint: Checkpoint, max_running: int, max_waiting: int, n_blocks: int) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, max_running: int, max_waiting: int, n_blocks: int, **limits: float
+    ) -> None:
         self.model = RecordingModel(checkpoint, n_blocks)
         self.core = RecordingCore(self.model)
         self.engine = Engine(
@@ -77,6 +79,7 @@ class Bench:
             n_blocks=n_blocks,
             max_running=max_running,
             max_waiting=max_waiting,
+            **limits,
         )
 
     def text(self, prompt: str | list[int] = PROMPT, **fields: object) -> str:
@@ -96,9 +99,11 @@ class Bench:
 def make_bench(tiny_checkpoint: Checkpoint) -> Iterator[Callable[..., Bench]]:
     benches: list[Bench] = []
 
-    def make(max_running: int = 8, max_waiting: int = 64, n_blocks: int | None = None) -> Bench:
+    def make(
+        max_running: int = 8, max_waiting: int = 64, n_blocks: int | None = None, **limits: float
+    ) -> Bench:
         n_blocks = n_blocks or max_running * blocks_for(tiny_checkpoint.hparams.n_ctx)
-        benches.append(Bench(tiny_checkpoint, max_running, max_waiting, n_blocks))
+        benches.append(Bench(tiny_checkpoint, max_running, max_waiting, n_blocks, **limits))
         return benches[-1]
 
     yield make
@@ -402,6 +407,39 @@ def test_who_would_wait_beyond_the_deadline_is_told_at_once(make_bench: Callable
     bench.core.may_step.set()
     for generation in admitted:
         generation.result(timeout=30)
+
+
+def test_who_would_wait_too_long_is_told_at_once_and_the_first_in_the_queue_never(
+    make_bench: Callable[..., Bench],
+) -> None:
+    bench = make_bench(max_running=1, max_wait=1e-6)
+    bench.text()  # from here on the speed is known
+    bench.core.may_step.clear()
+    admitted = [bench.submit(length=200)]
+    while not bench.engine.running:
+        time.sleep(0.005)
+    admitted.append(bench.submit(length=200))
+    with pytest.raises(EngineBusyError):
+        bench.submit(length=1)
+    bench.core.may_step.set()
+    for generation in admitted:
+        generation.result(timeout=30)
+
+
+def test_no_more_are_begun_than_keep_the_pace_and_one_always(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(max_running=4, pace=1e9)
+    bench.text()  # from here on the speed is known, and it is less than that
+    bench.core.may_step.clear()
+    generations = [bench.submit() for _ in range(3)]
+    while not bench.engine.running:
+        time.sleep(0.005)
+    now = bench.engine.statistics()
+    assert (now.running, now.waiting, now.batch_limit) == (1, 2, 1)
+    bench.core.may_step.set()
+    assert len({generation.result(timeout=30)[0].text for generation in generations}) == 1
+    leisurely = make_bench(max_running=4, pace=1e-9)
+    leisurely.text()
+    assert leisurely.engine.statistics().batch_limit == 4
 
 
 def test_a_full_queue_is_said_at_once_with_a_time_to_come_back(make_bench: Callable[..., Bench]) -> None:
