@@ -23,7 +23,7 @@ BOX = "box.csv"
 COLUMNS = (
     "at", "readers", "rss_mb", "pss_mb", "cgroup_mb", "cpu_share", "throttled_share", "threads", "connections",
     "running", "waiting", "free_blocks", "tokens_per_second", "step_ms", "refused_total", "generator_cpu_share",
-    "oom_kills",
+    "oom_kills", "machine_cpu_share",
 )  # fmt: skip
 
 INTERVAL = 1.0
@@ -64,6 +64,10 @@ class Meter:
             row |= self._engine()
         own = time.process_time() + _cpu_seconds(self._generator)
         row["generator_cpu_share"] = self._rate("generator", own)
+        everything = psutil.cpu_times()  # what neither box nor generator took, others did: then measure again
+        row["machine_cpu_share"] = self._rate(
+            "machine", sum(everything) - everything.idle - everything.iowait
+        )
         self._rows += 1
         return row
 
