@@ -26,8 +26,8 @@ def markdown(found: Sequence[Setting], price: Price, pictures: str) -> tuple[str
         about = f"{tables.NAMES[service]}, {setting}"
         blocks.append(f"### {about}\n")
         if side.levels:
-            blocks += [f"{tables.knee(side)}\n", tables.latency_table(side, about).markdown()]
-            blocks.append(tables.load_table(side, about).markdown())
+            blocks.append(f"{tables.knee(side)}\n")
+            blocks += [table.markdown() for table in tables.level_tables(side, about)]
         for shape, table in (
             ("spike", side.spike and tables.spike_table(side.spike, about)),
             ("soak", side.soak and tables.soak_table(side.soak, about)),

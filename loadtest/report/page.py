@@ -32,7 +32,7 @@ def part_of(setting: Setting, service: str, side: Side) -> Part:
     if side.levels:
         part.sentences.append(tables.knee(side))
         part.shown.extend(drawn["levels"])
-        part.shown.extend([tables.latency_table(side, about), tables.load_table(side, about)])
+        part.shown.extend(tables.level_tables(side, about))
     for shape, run in side.runs.items():
         part.sentences.extend(f"{run.directory.name}: {note}" for note in run.notes)
         part.shown.extend(drawn[shape])

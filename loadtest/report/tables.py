@@ -1,6 +1,6 @@
 """The figures as tables, which page and document show alike."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,8 @@ from loadtest.report.figures import (
     PATIENCES,
     PERCENTILES,
     READING,
-    Level,
     Soak,
     Spike,
-    Spread,
     percentile,
 )
 from loadtest.report.runs import ENDINGS, Run
@@ -244,34 +242,66 @@ def _readers(count: int) -> str:
     return f"{count:,} reader{'' if count == 1 else 's'}"
 
 
-SPREADS: Mapping[str, Callable[[Level], Spread]] = {
-    "first": lambda level: level.first,
-    "total": lambda level: level.total,
-    "per token": lambda level: level.gap,
-}
-
-
 def latency_table(side: Side, about: str) -> Table:
-    """By number of readers: to the first token, to the last, and from one to the next."""
-    rows = []
-    for level in side.levels:
-        cells = [f"{level.readers:,}", f"{level.requests:,}"]
-        for spread in SPREADS.values():
-            told = spread(level)
-            cells += [*(seconds(told[rank]) for rank in PERCENTILES), seconds(told.most)]
-        rows.append([*cells, seconds(level.longest_gap.most), number(level.slowest_reader, ",.1f")])
+    """By number of readers: to the first token, and to the last."""
+    rows = [
+        [
+            f"{level.readers:,}",
+            f"{level.requests:,}",
+            *(seconds(told[rank]) for told in (level.first, level.total) for rank in PERCENTILES),
+            seconds(level.first.most),
+            seconds(level.total.most),
+        ]
+        for level in side.levels
+    ]
     return Table(
-        f"{about}: latency by percentile. A dash: too few requests for it (p50 takes 2, p90 10, p95 20, p99 100),"
-        " or not measured. The last column is what 95% of the streams exceed.",
+        f"{about}: time to the first token, and to the last, by percentile. A dash: too few requests for it (p50 takes 2,"
+        " p90 10, p95 20, p99 100), or not measured.",
         [
             "readers",
             "requests",
-            *(f"{name} {of}" for name in SPREADS for of in (*(f"p{rank}" for rank in PERCENTILES), "most")),
-            "longest silence",
-            "tok/s of the slow",
+            *(f"{name} p{rank}" for name in ("first", "total") for rank in PERCENTILES),
+            "first, longest",
+            "total, longest",
         ],
         rows,
     )
+
+
+def pace_table(side: Side, about: str) -> Table | None:
+    """By number of readers: from one token to the next. None where nothing streams."""
+    rows = [
+        [
+            f"{level.readers:,}",
+            f"{level.gap.count:,}",
+            *(seconds(level.gap[rank]) for rank in PERCENTILES),
+            number(level.slowest_reader, ",.1f"),
+            seconds(level.longest_gap[95]),
+            seconds(level.longest_gap.most),
+        ]
+        for level in side.levels
+    ]
+    if not any(level.gap.count for level in side.levels):
+        return None
+    return Table(
+        f"{about}: time per token of a stream, after the first; the tokens per second that 95% of the streams exceed; and"
+        " the longest silence within a stream.",
+        [
+            "readers",
+            "streams",
+            *(f"per token p{rank}" for rank in PERCENTILES),
+            "tok/s, slow",
+            "silence p95",
+            "silence, longest",
+        ],
+        rows,
+    )
+
+
+def level_tables(side: Side, about: str) -> list[Table]:
+    """What was measured by number of readers."""
+    found = latency_table(side, about), pace_table(side, about), load_table(side, about)
+    return [table for table in found if table]
 
 
 def load_table(side: Side, about: str) -> Table:
