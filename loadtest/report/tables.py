@@ -255,8 +255,8 @@ def latency_table(side: Side, about: str) -> Table:
         for level in side.levels
     ]
     return Table(
-        f"{about}: time to the first token, and to the last, by percentile. A dash: too few requests for it (p50 takes 2,"
-        " p90 10, p95 20, p99 100), or not measured.",
+        f"{about}: time to the first token, and to the last, by percentile. A dash: too few requests for it (p50 takes"
+        " 2, p90 10, p95 20, p99 100), or not measured.",
         [
             "readers",
             "requests",
@@ -284,8 +284,8 @@ def pace_table(side: Side, about: str) -> Table | None:
     if not any(level.gap.count for level in side.levels):
         return None
     return Table(
-        f"{about}: time per token of a stream, after the first; the tokens per second that 95% of the streams exceed; and"
-        " the longest silence within a stream.",
+        f"{about}: time per token of a stream, after the first; the tokens per second that 95% of the streams exceed;"
+        " and the longest silence within a stream.",
         [
             "readers",
             "streams",
