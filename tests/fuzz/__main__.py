@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -217,7 +218,10 @@ def main(names: tuple[str, ...], minutes: float, jobs: int, ledger: bool) -> Non
         return
     (RUN / "findings").mkdir(parents=True, exist_ok=True)
     build()
-    fuzzing = Fuzzing(list(names or TARGETS), minutes * 60, jobs)
+    had: Counter[str] = Counter()  # seconds; who has had least comes first, in case this is interrupted too
+    for turn in past():
+        had[turn.target] += int(turn.cpu_seconds)
+    fuzzing = Fuzzing(sorted(names or TARGETS, key=lambda name: had[name]), minutes * 60, jobs)
     with suppress(KeyboardInterrupt):
         fuzzing.run(console)
     findings = [turn for turn in fuzzing.turns if turn.finding]
