@@ -1,5 +1,6 @@
 """The engine's promises, kept over a real (tiny) GPT-2."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -68,7 +69,13 @@ class Bench:
     """An engine with its core and model within reach."""
 
     def __init__(
-        self, checkpoint: Checkpoint, max_running: int, max_waiting: int, n_blocks: int, **limits: float
+        self,
+        checkpoint: Checkpoint,
+        max_running: int,
+        max_waiting: int,
+        n_blocks: int,
+        max_wait: float,
+        pace: float,
     ) -> None:
         self.model = RecordingModel(checkpoint, n_blocks)
         self.core = RecordingCore(self.model)
@@ -79,7 +86,8 @@ class Bench:
             n_blocks=n_blocks,
             max_running=max_running,
             max_waiting=max_waiting,
-            **limits,
+            max_wait=max_wait,
+            pace=pace,
         )
 
     def text(self, prompt: str | list[int] = PROMPT, **fields: object) -> str:
@@ -100,10 +108,14 @@ def make_bench(tiny_checkpoint: Checkpoint) -> Iterator[Callable[..., Bench]]:
     benches: list[Bench] = []
 
     def make(
-        max_running: int = 8, max_waiting: int = 64, n_blocks: int | None = None, **limits: float
+        max_running: int = 8,
+        max_waiting: int = 64,
+        n_blocks: int | None = None,
+        max_wait: float = math.inf,
+        pace: float = 0.0,
     ) -> Bench:
         n_blocks = n_blocks or max_running * blocks_for(tiny_checkpoint.hparams.n_ctx)
-        benches.append(Bench(tiny_checkpoint, max_running, max_waiting, n_blocks, **limits))
+        benches.append(Bench(tiny_checkpoint, max_running, max_waiting, n_blocks, max_wait, pace))
         return benches[-1]
 
     yield make
