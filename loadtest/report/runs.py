@@ -71,6 +71,7 @@ class About(BaseModel):
     machine: Machine = Machine()
     box: Box = Box()
     command: str = ""
+    settings: dict[str, str] = {}
     versions: dict[str, Any] = {}
     stages: list[Stage] = []
 

@@ -444,9 +444,11 @@ def run_table(runs: Sequence[Run]) -> Table:
         rows.append(
             [
                 run.directory.name,
-                about.command or NONE,
+                " ".join([*(f"{name}={value}" for name, value in about.settings.items()), about.command])
+                or NONE,
                 machine,
                 box,
+                str(about.versions.get("pokegen", NONE)),
                 about.started or NONE,
                 f"{run.seconds / 60:.1f} min",
                 percent(took),
@@ -455,7 +457,7 @@ def run_table(runs: Sequence[Run]) -> Table:
     return Table(
         "The last column is what the load generator took of one core, in the median second. It runs on the same cores"
         " as the box, so all figures are lower bounds.",
-        ["run", "command", "machine", "box", "started", "took", "generator"],
+        ["run", "command", "machine", "box", "version", "started", "took", "generator"],
         rows,
-        words=5,
+        words=6,
     )

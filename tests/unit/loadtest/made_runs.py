@@ -56,6 +56,7 @@ def write_run(
         "machine": {"cpu": "a processor", "cpus": 2, "memory_mb": 24000},
         "box": {"cpus": 2.0, "memory_mb": 4096, "by": "cgroup"},
         "command": "python -m loadtest ramp",
+        "settings": {"POKEGEN_MAX_WAIT": "5"},
         "versions": {"locust": "2.0"},
         "stages": [{"at": at, "readers": readers, "name": name} for at, readers, name in stages],
     } | dict(about or {})

@@ -97,7 +97,7 @@ def test_the_page_says_what_was_found(page: Path) -> None:
     assert "504 Gateway Time-out" in text
     assert "The kernel killed 6 processes for want of memory." in text
     assert "100% of them with Retry-After" in text
-    assert "python -m loadtest ramp" in text
+    assert "POKEGEN_MAX_WAIT=5 python -m loadtest ramp" in text
     assert "nothing/run.json cannot be read" in text
 
 

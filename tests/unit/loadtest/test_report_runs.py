@@ -122,7 +122,7 @@ def test_a_field_of_another_kind_is_named(tmp_path: Path, broken: dict[str, obje
 
 
 def test_what_a_newer_version_adds_does_no_harm(tmp_path: Path) -> None:
-    write_run(tmp_path, about={"settings": {"POKEGEN_THREADS": "3"}}, requests=[request(1)], box=[{"at": 1}])
+    write_run(tmp_path, about={"weather": {"wind": "3"}}, requests=[request(1)], box=[{"at": 1}])
     text = (tmp_path / "box.csv").read_text().splitlines()
     (tmp_path / "box.csv").write_text(f"{text[0]},mood\n{text[1]},good\n")
     assert read_run(tmp_path).notes == []
