@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from http.client import HTTPConnection, HTTPException
@@ -37,7 +38,8 @@ def make_job(service: ServiceName, checkpoint: Path) -> Job:
     if checkpoint.is_relative_to(ROOT):  # where both are started
         checkpoint = checkpoint.relative_to(ROOT)
     port, plain_port = _free_ports(2)
-    environment = {"HOST": "127.0.0.1", "PORT": str(port), "POKEGEN_CHECKPOINT": str(checkpoint)}
+    environment = {"VENV": sys.prefix, "HOST": "127.0.0.1", "PORT": str(port)}
+    environment["POKEGEN_CHECKPOINT"] = str(checkpoint)
     if service == "seed":
         # What gpt-2-simple can read is made outside of the box.
         export = subprocess.run(  # noqa: S603

@@ -292,6 +292,7 @@ def command(
             knee = functools.partial(_knee, out, service, one, PROFILES[size])
             load = [*_load(plan, service, readers, seconds, knee), "--pause", pause]
             run.go(by, length, load, list(story or STORIES[plan]), None if plan == "ramp" else seconds)
+            click.echo(run.folder)
     except (BoxError, OSError) as error:
         raise click.ClickException(str(error)) from error
 
