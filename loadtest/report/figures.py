@@ -18,10 +18,11 @@ READING = 8.0  # tokens per second: faster than people read
 TURNED_AWAY = 0.01  # the share of requests that may get no text
 UNSERVED = ("refused", "limited", "deadline", "failed")
 
-# Seconds of a stage, a quarter of it at most, in which its readers all come at once, and which are left out. One
-# request of the seed design takes longer than that.
+# Not counted, for then readers are still coming: so many seconds of a stage, a quarter of it at most, and what was asked
+# while the readers present differed from the stage's by such a share. Of the seed design all counts: one of its requests
+# takes longer than that, and most of a stage's would be left out.
 SETTLE = {"pokegen": 8.0, "seed": 0.0}
-ARRIVED = 0.1  # a request counts while the readers present differ from the stage's by this share at most
+ARRIVED = {"pokegen": 0.1, "seed": math.inf}
 WINDOW = 5.0  # seconds of which the recovery from a spike is told
 RECOVERED = 1.5  # times the uncrowded 95th percentile
 WARM_UP = 60.0  # seconds of a soak in which memory may grow
@@ -164,7 +165,9 @@ def level_of(run: Run, stage: Stage, end: float) -> Level:
     begin = stage.at + min(SETTLE[run.about.service], (end - stage.at) / 4)
     asked = run.requests.where(_within(run.requests["at"], begin, end))
     if run.requests.has("readers"):
-        asked = asked.where(np.abs(asked["readers"] - stage.readers) <= ARRIVED * stage.readers)
+        asked = asked.where(
+            np.abs(asked["readers"] - stage.readers) <= ARRIVED[run.about.service] * stage.readers
+        )
     seconds = end - begin
     finished = run.requests["at"] + run.requests["total_s"]
     ended = run.requests.where(_within(finished, begin, end))

@@ -124,6 +124,12 @@ def test_a_level_counts_what_was_asked_once_its_readers_were_there(tmp_path: Pat
     assert ten.tokens_per_s == pytest.approx(328 / 32)
 
 
+def test_all_of_the_seed_designs_requests_count(tmp_path: Path) -> None:
+    rows = [request(at, readers=1 + at, first_token_s=20, total_s=20) for at in range(5)]
+    run = run_of(tmp_path, about={"service": "seed"}, requests=rows, stages=[(0, 5, "")], seconds=90)
+    assert [(level.requests, level.seconds) for level in levels(run)] == [(5, 90)]
+
+
 def test_of_two_levels_with_as_many_readers_the_longer_counts(tmp_path: Path) -> None:
     rows = [request(at, readers=5) for at in range(10, 200, 10)]
     ramp = run_of(tmp_path / "ramp", requests=rows[:3], stages=[(0, 5, "")], seconds=40)
