@@ -18,9 +18,9 @@ READING = 8.0  # tokens per second: faster than people read
 TURNED_AWAY = 0.01  # the share of requests that may get no text
 UNSERVED = ("refused", "limited", "deadline", "failed")
 
-# Not counted, for then readers are still coming: so many seconds of a stage, a quarter of it at most, and what was asked
-# while the readers present differed from the stage's by such a share. Of the seed design all counts: one of its requests
-# takes longer than that, and most of a stage's would be left out.
+# Not counted, for then readers are still coming: so many seconds of a stage, a quarter of it at most, and what was
+# asked while the readers present differed from the stage's by such a share. Of the seed design all counts: one of its
+# requests takes longer than that, and most of a stage's would be left out.
 SETTLE = {"pokegen": 8.0, "seed": 0.0}
 ARRIVED = {"pokegen": 0.1, "seed": math.inf}
 WINDOW = 5.0  # seconds of which the recovery from a spike is told
