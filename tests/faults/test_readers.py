@@ -1,0 +1,163 @@
+"""Readers who are slow, vanish, or never say all that they want."""
+
+import contextlib
+import os
+import select
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.faults.conftest import Record, settled
+from tests.faults.footprint import Footprint, footprint
+from tests.faults.readers import Newcomers, connect
+from tests.service.stack import Stack, at_rest, running, wait_until
+
+SLOW_READERS = 300
+UNFINISHED = 100  # of each kind
+BODY_SECONDS = 10  # client_header_timeout and client_body_timeout of nginx/nginx.conf
+VANISHED = "127.9.9.9"
+HEAD = "Host: 127.0.0.1\r\nConnection: close\r\n\r\n"
+
+
+@dataclass
+class Unfinished:
+    """Requests that were begun and are not finished."""
+
+    stack: Stack
+    before: Footprint
+    connections: list[socket.socket]
+    begun: float
+
+
+@pytest.fixture(scope="module")
+def unfinished(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Unfinished]:
+    """A service with the C++ core, and those who never say all that they want while the others are tested."""
+    heads = [
+        b"GET /generate?length=9 HTTP/1.1\r\nHost: 127.0.0.1\r\n",
+        b"POST /generate HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n{",
+    ]
+    log = tmp_path_factory.mktemp("faults") / "log"
+    with (
+        running(Stack(log, environment | {"POKEGEN_ENGINE": "int8"})) as stack,
+        contextlib.ExitStack() as open_,
+    ):
+        before = settled(stack)
+        connections = [open_.enter_context(connect(stack.port)) for _ in range(2 * UNFINISHED)]
+        for index, connection in enumerate(connections):
+            connection.sendall(heads[index % 2])
+        yield Unfinished(stack, before, connections, time.monotonic())
+
+
+def test_hundreds_of_readers_are_slow(unfinished: Unfinished, record: Record) -> None:
+    """They take a byte a second of texts that are long done."""
+    stack = unfinished.stack
+    request = f"GET /generate?length=40&stream=true&seed=7 HTTP/1.1\r\n{HEAD}".encode()
+    with contextlib.ExitStack() as open_:
+        readers = [
+            open_.enter_context(connect(stack.port, f"127.1.{index // 250}.{index % 250 + 1}", 2048))
+            for index in range(SLOW_READERS)
+        ]
+        for reader in readers:
+            reader.sendall(request)
+        with reading_slowly(readers), Newcomers(stack.url) as newcomers:
+            newcomers.until_served()
+        with reading_slowly(readers):
+            wait_until(
+                lambda: is_free(unfinished), within=60, what="all texts to be done, and no thread held"
+            )
+        assert all(read_rest(reader).endswith(b"\n\n\r\n0\r\n\r\n") for reader in readers[:3])
+    assert all(answer.whole for answer in newcomers.later)
+    record(f"{SLOW_READERS} readers take a byte a second", "the whole text, as fast as they read", newcomers)
+
+
+def is_free(unfinished: Unfinished) -> bool:
+    """Whether the engine has nothing to do, and uWSGI no more open files than before, so that no thread is held."""
+    stack = unfinished.stack
+    return at_rest(stack.http) and footprint(stack).files["uwsgi"] == unfinished.before.files["uwsgi"]
+
+
+@contextlib.contextmanager
+def reading_slowly(readers: list[socket.socket]) -> Iterator[None]:
+    gone = threading.Event()
+    reading = threading.Thread(target=read_slowly, args=(readers, gone))
+    reading.start()
+    try:
+        yield
+    finally:
+        gone.set()
+        reading.join()
+
+
+def read_slowly(readers: list[socket.socket], gone: threading.Event) -> None:
+    while not gone.wait(1):
+        for reader in select.select(readers, [], [], 0)[0]:
+            reader.recv(1)
+
+
+def read_rest(reader: socket.socket) -> bytes:
+    """What comes until the other side closes the connection."""
+    rest = b""
+    with contextlib.suppress(ConnectionResetError):
+        while data := reader.recv(65536):
+            rest += data
+    return rest
+
+
+@contextlib.contextmanager
+def unreachable(address: str) -> Iterator[None]:
+    """Nothing reaches the address or comes from it, as if its cable were pulled."""
+    rules = [["INPUT", "-s", address], ["INPUT", "-d", address]]
+    for rule in rules:
+        subprocess.run(["iptables", "-I", *rule, "-j", "DROP"], check=True, capture_output=True)
+    try:
+        yield
+    finally:
+        for rule in rules:
+            subprocess.run(["iptables", "-D", *rule, "-j", "DROP"], check=True, capture_output=True)
+
+
+def test_readers_vanish_without_a_word(unfinished: Unfinished, record: Record) -> None:
+    if os.geteuid() != 0 or not shutil.which("iptables"):
+        pytest.skip("only root can cut an address off, and with iptables")
+    stack = unfinished.stack
+    request = f"GET /generate?length=900&nsamples=4&stream=true&seed=7 HTTP/1.1\r\n{HEAD}".encode()
+    with contextlib.ExitStack() as open_:
+        readers = [open_.enter_context(connect(stack.port, VANISHED)) for _ in range(8)]
+        for reader in readers:
+            reader.sendall(request)
+            assert reader.recv(1024).startswith(b"HTTP/1.1 200")
+        with unreachable(VANISHED):
+            vanished = time.monotonic()
+            with Newcomers(stack.url) as newcomers:
+                newcomers.until_served()
+            wait_until(lambda: is_free(unfinished), within=60, what="their places and threads to be free")
+            freed = time.monotonic() - vanished
+    assert all(answer.whole for answer in newcomers.later)
+    record(
+        "8 readers vanish without closing their connections",
+        f"(their texts are written to the end, {freed:.1f} s)",
+        newcomers,
+    )
+
+
+def test_requests_that_are_never_finished(unfinished: Unfinished, record: Record) -> None:
+    stack = unfinished.stack
+    with Newcomers(stack.url) as newcomers:
+        newcomers.until_served()
+    assert all(answer.whole for answer in newcomers.later)
+    answers = [read_rest(connection) for connection in unfinished.connections]
+    held = time.monotonic() - unfinished.begun
+    assert BODY_SECONDS - 1 < held < 3 * BODY_SECONDS
+    assert not any(b"200 OK" in answer for answer in answers)
+    assert settled(stack) == unfinished.before
+    record(
+        f"{UNFINISHED} heads and {UNFINISHED} bodies of requests are never finished",
+        f"the connection ends after {held:.0f} s",
+        newcomers,
+    )
