@@ -16,9 +16,9 @@ PROFILES = ("t2.medium", "t2.medium-spent")
 class Price:
     """What a box costs, in US dollars.
 
-    per_hour: of a t2.medium with Linux, on demand, in us-east-1 (source: Amazon EC2 on-demand pricing, as of
-    November 2026)
-    surplus: for each hour of a CPU beyond `baseline`, which CPU credits pay for (source: T2 Unlimited's pricing, there)
+    per_hour: of a t2.medium with Linux, on demand, in us-east-1, as last known here: compare with
+    https://aws.amazon.com/ec2/pricing/on-demand
+    surplus: for each hour of a CPU beyond `baseline`, which CPU credits pay for (T2 Unlimited): compare there, too
     baseline: CPUs that the first price includes: 20% of each of two
     """
 

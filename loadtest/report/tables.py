@@ -203,9 +203,9 @@ def capacity_table(found: Sequence[Setting], price: Price) -> Table:
         f"Readers whose p95 to the first token is within the patience, 95% of whose texts come at {READING:.0f} tok/s"
         " or more, and of whom at most 1% get no text; ≥ where that held at every level measured. The costs are of a"
         f" thousand episodes at the knee (a patience of {PATIENCE:.0f} s) and at the level with the most episodes, for"
-        f" {price.per_hour} USD an hour with {price.baseline} CPU (--price: a t2.medium on demand in us-east-1, by"
-        f" Amazon's list of November 2026) and {price.surplus} USD for an hour of each CPU beyond (--surplus: T2"
-        " Unlimited).",
+        f" {price.per_hour} USD an hour with {price.baseline} CPU (--price: a t2.medium on demand in us-east-1) and"
+        f" {price.surplus} USD for an hour of each CPU beyond (--surplus: T2 Unlimited); compare both prices with"
+        " Amazon's own, which change.",
         [
             "checkpoint and box",
             "service",
