@@ -4,7 +4,7 @@ export HOST ?= 127.0.0.1
 export VENV ?= .venv
 
 .DEFAULT_GOAL := help
-.PHONY: help run reload test test-image lint types image checkpoint lock clean \
+.PHONY: help audit run reload test test-image lint types image checkpoint lock clean \
   system test-system server-python pipeline test-python loadtest
 
 help: ## this list
@@ -49,6 +49,9 @@ checkpoint: pipeline ## checkpoint/run1 again, from the corpus; goes on where it
 
 lock: ## compile requirements/*.in again (UPGRADE=1 takes newer versions)
 	@scripts/lock
+
+audit: test-python ## a bill of materials of what is installed, and its known vulnerabilities (needs internet)
+	@scripts/audit
 
 clean: ## remove what was installed and what the tools left
 	rm -rf "$(VENV)" build dist run server/engine/native/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -77,8 +77,7 @@ def test_without_a_key_nothing_is_written(client: FlaskClient, path: str) -> Non
     answer = client.get(path)
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == 'Bearer realm="pokegen"'
-    told = answer.json["error"]["message"] if path.startswith("/v1") else answer.json["detail"]
-    assert "wants an API key" in told
+    assert "wants an API key" in answer.text
 
 
 @pytest.mark.parametrize(
@@ -135,8 +134,8 @@ def test_a_wrong_key_is_refused_even_where_none_is_needed(
     assert answer.headers["WWW-Authenticate"] == 'Bearer realm="pokegen", error="invalid_token"'
     error = client.get("/v1/models", headers=headers)
     assert error.status_code == 401
-    assert error.json["error"]["code"] == "invalid_api_key"
-    assert error.json["error"]["type"] == "invalid_request_error"
+    assert error.get_json()["error"]["code"] == "invalid_api_key"
+    assert error.get_json()["error"]["type"] == "invalid_request_error"
     for told in (answer, error):
         assert ALICE not in told.text + str(told.headers)
 
@@ -195,8 +194,8 @@ def test_requests_in_a_minute(client: FlaskClient) -> None:
     refused = client.post("/v1/completions", json={}, headers={"X-API-Key": BOB})
     assert refused.status_code == 429
     assert 1 <= int(refused.headers["Retry-After"]) <= 60
-    assert refused.json["error"]["code"] == "rate_limit_exceeded"
-    assert "3 times a minute" in refused.json["error"]["message"]
+    assert refused.get_json()["error"]["code"] == "rate_limit_exceeded"
+    assert "3 times a minute" in refused.get_json()["error"]["message"]
     assert client.get("/generate", headers=bearer(ALICE)).status_code == 200, "who is another"
 
 
@@ -216,7 +215,7 @@ def test_samples_at_once(client: FlaskClient) -> None:
     refused = stream(1)
     assert refused.status_code == 429
     assert int(refused.headers["Retry-After"]) >= 1
-    assert "2 texts at once" in refused.json["detail"]
+    assert "2 texts at once" in refused.get_json()["detail"]
     assert client.get("/generate?nsamples=8", headers=bearer(BOB)).status_code == 200, "who is another"
     first.get_data()
     first.close()
@@ -229,7 +228,7 @@ def test_more_at_once_than_a_key_ever_has(client: FlaskClient) -> None:
         client.post("/generate", json={"nsamples": 3}, headers=bearer(ALICE)),
     ):
         assert answer.status_code == 422
-        assert "2 texts at once" in answer.json["detail"]
+        assert "2 texts at once" in answer.get_json()["detail"]
 
 
 def test_without_a_key_each_address_has_its_limits(make_client: Callable[[str], FlaskClient]) -> None:
@@ -270,8 +269,9 @@ def test_the_log_has_the_name_and_never_the_key(
 
 def test_the_openapi_document_asks_for_a_key(make_client: Callable[[str], FlaskClient], app: OpenAPI) -> None:
     assert "securitySchemes" not in app.api_doc["components"]
-    for text, optional in ((FILE, []), (FILE + ANONYMOUS, [{}])):
-        document = make_client(text).get("/openapi.json").json
+    for text in (FILE, FILE + ANONYMOUS):
+        optional: list[dict[str, list[str]]] = [{}] if ANONYMOUS in text else []
+        document = make_client(text).get("/openapi.json").get_json()
         assert set(document["components"]["securitySchemes"]) == {"bearer", "header"}
         for path, methods in document["paths"].items():
             for operation in methods.values():
@@ -338,14 +338,17 @@ def test_what_is_wrong_with_the_file_is_one_line_without_a_secret(
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:
-    file = tmp_path / "keys.toml"
-    for make, says in (
-        (lambda: None, "is not there"),
-        (lambda: file.mkdir(), "is not a file"),
-        (lambda: (file.rmdir(), file.write_bytes(b"\xff")), "not UTF-8 at byte 0"),
-        (lambda: file.write_text("#" * 2**21), "more than 1048576 bytes"),
+    for name, says in (
+        ("nothing", "is not there"),
+        ("folder", "is not a file"),
+        ("latin", "not UTF-8 at byte 0"),
+        ("large", "more than 1048576 bytes"),
     ):
-        make()
+        file = tmp_path / name
+        if name == "folder":
+            file.mkdir()
+        elif name != "nothing":
+            file.write_bytes({"latin": b"\xff", "large": b"#" * 2**21}[name])
         with pytest.raises(SettingsError, match=says):
             read_keys(Settings(api_keys=str(file)))
 
