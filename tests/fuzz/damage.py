@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,8 @@ def damage_checkpoint(directory: Path, kind: str, choices: Choices) -> None:
             damages += [_damage_payload]
         else:
             damages += [_damage_lines] * 2
-        choices.pick(damages)(path, choices)
+        with suppress(ValueError, RecursionError):  # of a file that a damage before has left no format
+            choices.pick(damages)(path, choices)
 
 
 def rewrite(path: Path, content: bytes) -> None:
@@ -241,11 +242,7 @@ def _end_of_string(text: str, begin: int) -> int:
 
 
 def _damage_json_file(path: Path, choices: Choices) -> None:
-    try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):  # damaged before
-        return
-    rewrite(path, damage_json(value, choices))
+    rewrite(path, damage_json(json.loads(path.read_bytes()), choices))
 
 
 def _split(content: bytes) -> tuple[dict[str, Any], bytes]:
@@ -268,10 +265,7 @@ def with_header(header: bytes, payload: bytes) -> bytes:
 
 def _damage_header(path: Path, choices: Choices) -> None:
     content = path.read_bytes()
-    try:
-        header, payload = _split(content)
-    except (ValueError, RecursionError):
-        return
+    header, payload = _split(content)
     if choices.between(0, 7) == 0:
         rewrite(path, choices.pick(_HOSTILE_NUMBERS).to_bytes(8, "little") + content[8:])
         return
@@ -356,10 +350,7 @@ def originals_config() -> dict[str, Any]:
 
 def _damage_index(path: Path, choices: Choices) -> None:
     """An entry of TensorFlow's index changed, and all checksums right."""
-    try:
-        messages = dict(read_table(path.read_bytes()))
-    except ValueError:
-        return
+    messages = dict(read_table(path.read_bytes()))
     key = choices.pick(sorted(messages))
     parts: list[tuple[int, int | bytes]] = list(fields(messages[key]))
     index = choices.between(0, max(0, len(parts) - 1))
