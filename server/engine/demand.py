@@ -24,13 +24,13 @@ class Demand:
     def refuse(self, wait: float) -> int:
         """One found no room; `wait`: seconds until there is some. Whole seconds after which to come back: 1 to 120.
 
-        If twenty ask for each who finds room, nineteen would be refused again after `wait`: so it is that many times as
-        long. And they come back spread over half of that time more, or a crowd would stay a crowd.
+        If twenty ask for each who finds room, serving all takes twenty times as long. Over that time they are spread,
+        as places become free: back all at once, they would be refused again, and before that nobody would have come.
         """
         self._fade()
         self._refused += 1
-        turns = 1 + self._refused / max(self._admitted, 1)
-        return min(max(math.ceil(wait * turns * random.uniform(1, 1.5)), 1), LONGEST)  # noqa: S311
+        turns = self._refused / max(self._admitted, 1)
+        return min(max(math.ceil(wait * random.uniform(1, 1.5 + turns)), 1), LONGEST)  # noqa: S311
 
     def _fade(self) -> None:
         now = time.monotonic()

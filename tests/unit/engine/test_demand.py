@@ -16,20 +16,21 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-@pytest.fixture(autouse=True)
-def no_spread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(random, "uniform", lambda low, high: low)
+@pytest.fixture
+def last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks is the last of those who are spread."""
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)
 
 
-@pytest.mark.usefixtures("clock")
-def test_who_is_refused_comes_back_after_as_many_turns_as_ask_for_each_place() -> None:
+@pytest.mark.usefixtures("clock", "last")
+def test_the_last_comes_back_when_all_the_others_have_had_their_turn() -> None:
     asked = Demand()
     for _ in range(10):
         asked.admit()
-    assert asked.refuse(2.0) == 3, "one in eleven: hardly more than the 2 s"
+    assert asked.refuse(2.0) == 4, "one in eleven: hardly more than the 2 s, and half as much again"
     answers = [asked.refuse(2.0) for _ in range(189)]
     assert answers == sorted(answers)
-    assert answers[-1] == 2 * (1 + 190 / 10)
+    assert answers[-1] == 2 * (1.5 + 190 / 10)
 
 
 @pytest.mark.usefixtures("clock")
@@ -38,14 +39,22 @@ def test_it_is_a_second_at_least_and_two_minutes_at_most(wait: float, seconds: i
     assert Demand().refuse(wait) == seconds
 
 
+@pytest.mark.usefixtures("last")
 def test_a_crowd_that_has_gone_is_forgotten(clock: list[float]) -> None:
     asked = Demand()
     for _ in range(100):
         asked.refuse(1.0)
     clock[0] += 10 * MEMORY_SECONDS
-    assert asked.refuse(2.0) <= 5, "two turns, and not two hundred"
+    assert asked.refuse(2.0) <= 6, "as for one, and not for a hundred"
 
 
-def test_they_do_not_come_back_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    assert len({Demand().refuse(30.0) for _ in range(100)}) > 10
+@pytest.mark.usefixtures("clock")
+def test_they_come_back_spread_over_the_time_that_serving_all_takes() -> None:
+    random.seed(7)
+    asked = Demand()
+    asked.admit()
+    for _ in range(49):
+        asked.refuse(1.0)
+    answers = sorted(asked.refuse(1.0) for _ in range(200))
+    for share in (0.25, 0.5, 0.75):
+        assert answers[int(share * 200)] == pytest.approx(share * min(150, LONGEST), rel=0.5)
