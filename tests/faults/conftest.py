@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -82,6 +84,36 @@ def environment(checkpoint: Path) -> dict[str, str]:
     return {"POKEGEN_CHECKPOINT": str(checkpoint), "POKEGEN_ENGINE": "numpy"}
 
 
+class Clock:
+    """The time of day as processes see it that have this environment."""
+
+    def __init__(self, directory: Path) -> None:
+        library, self._offset = directory / "clock.so", directory / "offset"
+        source = Path(__file__).with_name("clock.cpp")
+        subprocess.run(
+            ["g++", "-shared", "-fPIC", "-Wall", "-Wextra", source, "-o", library, "-ldl"], check=True
+        )
+        self._offset.write_bytes(bytes(8))
+        self.environment = {"LD_PRELOAD": str(library), "CLOCK_OFFSET": str(self._offset)}
+
+    def jump(self, seconds: int) -> None:
+        """To so many seconds from the true time, for all of them at once."""
+        with self._offset.open("r+b") as offset:
+            offset.write(seconds.to_bytes(8, sys.byteorder, signed=True))
+
+
+@pytest.fixture(scope="session")
+def clock(tmp_path_factory: pytest.TempPathFactory) -> Clock:
+    """The clock of the service that lives through all of it."""
+    return Clock(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.fixture(scope="session")
+def own_checkpoint(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That service's copy, which others do not read."""
+    return shutil.copytree(checkpoint, tmp_path_factory.mktemp("faults") / "checkpoint")
+
+
 @pytest.fixture(scope="session")
 def engine_killer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pipe into which to write so that the thread of the service's engine is killed."""
@@ -92,10 +124,19 @@ def engine_killer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def everlasting(
-    environment: dict[str, str], engine_killer: Path, tmp_path_factory: pytest.TempPathFactory
+    environment: dict[str, str],
+    own_checkpoint: Path,
+    engine_killer: Path,
+    clock: Clock,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[CollectedStack]:
     """The service that has to live through all of it."""
-    variables = {"UWSGI_IMPORT": "tests.faults.kill_engine", "POKEGEN_TEST_PIPE": str(engine_killer)}
+    variables = {
+        "POKEGEN_CHECKPOINT": str(own_checkpoint),
+        "UWSGI_IMPORT": "tests.faults.kill_engine",
+        "POKEGEN_TEST_PIPE": str(engine_killer),
+        **clock.environment,
+    }
     stack = CollectedStack(tmp_path_factory.mktemp("faults") / "log", environment | variables)
     with running(stack):
         yield stack

@@ -16,10 +16,11 @@ import requests
 
 from loadtest.box import BoxError, ControlGroup, Profile
 from tests.faults.conftest import CollectedStack, Record
-from tests.faults.readers import LONG, SHORT, Answer, Newcomers, ask, in_flight
+from tests.faults.readers import LONG, MEDIUM, SHORT, Answer, Newcomers, ask, in_flight
 from tests.service.stack import ROOT, Stack, children, running, wait_until
 
 READERS = 40
+LONGEST = "/generate?prefix=Ash&temperature=0&length=1000"
 
 
 @contextlib.contextmanager
@@ -198,18 +199,21 @@ def test_the_memory_is_used_up(new_stack: Callable[..., Stack], record: Record) 
         stack = new_stack()
         stack.command = group.entering(stack.command)
         with running(stack):
-            text = ask(stack.url, LONG).text
+            text = ask(stack.url, MEDIUM).text
             [worker] = stack.workers("uwsgi")
             Path(f"/proc/{worker}/oom_score_adj").write_text("1000")  # it, and not who takes too much
             too_much = 700 - round(group.memory_mb()) + 40
-            with in_flight(stack.url, stack.http) as (whole, stream), Newcomers(stack.url) as newcomers:
+            with (
+                in_flight(stack.url, stack.http, LONGEST) as (whole, stream),
+                Newcomers(stack.url) as newcomers,
+            ):
                 with guzzler(group, too_much):
                     wait_until(lambda: group.oom_kills() > 0, within=30, what="the kernel to kill")
                 newcomers.until_served()
             assert whole.result().status == 502
             assert stream.result().cut
             assert newcomers.away < 15
-            assert ask(stack.url, LONG).text == text
+            assert ask(stack.url, MEDIUM).text == text
     record(
         "memory runs out, the kernel kills the worker",
         f"{whole.result()}; streamed: {stream.result()}",

@@ -3,16 +3,15 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from server.weights import HParams
 from tests.checkpoints import write_transformers
-from tests.faults.conftest import Record
-from tests.faults.readers import LONG, Newcomers, ask, in_flight
-from tests.service.stack import Stack, running, wait_until
+from tests.faults.conftest import CollectedStack, Record
+from tests.faults.readers import MEDIUM, Newcomers, ask, in_flight
+from tests.service.stack import is_alive, wait_until
 
 
 @pytest.fixture(scope="session")
@@ -30,48 +29,45 @@ def overwrite(directory: Path, source: Path) -> None:
 
 
 def test_the_checkpoint_is_replaced(
-    new_stack: Callable[..., Stack],
-    record: Record,
+    service: CollectedStack,
+    own_checkpoint: Path,
     checkpoint: Path,
     another_checkpoint: Path,
-    tmp_path: Path,
+    record: Record,
+    text: str,
 ) -> None:
-    directory = tmp_path / "replaced"
-    shutil.copytree(checkpoint, directory)
-    weights = directory / "model.safetensors"
-    with running(new_stack(POKEGEN_CHECKPOINT=str(directory))) as stack:
-        text = ask(stack.url, LONG).text
-        with in_flight(stack.url, stack.http) as (whole, stream), Newcomers(stack.url) as newcomers:
-            os.truncate(weights, 1000)
-            newcomers.until_served()
-            shutil.rmtree(directory)
-            newcomers.until_served()
-        assert whole.result().text == stream.result().text == text
-        assert all(answer.whole for answer in newcomers.later)
-        record("the checkpoint's files are cut off, then deleted", f"{whole.result()}", newcomers)
+    written = ask(service.url, MEDIUM).text
+    with in_flight(service.url, service.http) as (whole, stream), Newcomers(service.url) as newcomers:
+        os.truncate(own_checkpoint / "model.safetensors", 1000)
+        newcomers.until_served()
+        shutil.rmtree(own_checkpoint)
+        newcomers.until_served()
+    assert whole.result().text == stream.result().text == text
+    assert all(answer.whole for answer in newcomers.later)
+    record("the checkpoint's files are cut off, then deleted", f"{whole.result()}", newcomers)
 
-        assert stack.reload().returncode == 1  # and the service goes on
-        assert ask(stack.url, LONG).text == text
+    assert service.reload().returncode == 1  # and the service goes on
+    assert ask(service.url, MEDIUM).text == written
 
-        with Newcomers(stack.url) as newcomers:
-            [worker] = stack.workers("uwsgi")
-            os.kill(worker, signal.SIGKILL)  # who comes next finds no checkpoint
-            wait_until(lambda: "ended by itself" in stack.log.read_text(), within=20, what="uWSGI to give up")
-            shutil.copytree(another_checkpoint, directory)
-            newcomers.until_served(within=60)
-        assert {answer.retry_after for answer in newcomers.later if answer.status == 502} == {5}
-        assert all(answer.whole or answer.status == 502 for answer in newcomers.later)
-        record("the worker is killed while there is no checkpoint; then there is one", "-", newcomers)
+    with Newcomers(service.url) as newcomers:
+        [worker], master = service.workers("uwsgi"), service.pid("uwsgi")
+        os.kill(worker, signal.SIGKILL)  # who comes next finds no checkpoint
+        wait_until(lambda: not is_alive(master), within=20, what="uWSGI to give up")
+        shutil.copytree(another_checkpoint, own_checkpoint)
+        newcomers.until_served(within=60)
+    assert {answer.retry_after for answer in newcomers.later if answer.status == 502} == {5}
+    assert all(answer.whole or answer.status == 502 for answer in newcomers.later)
+    record("the worker is killed while there is no checkpoint; then there is one", "-", newcomers)
 
-        another_text = ask(stack.url, LONG).text
-        assert another_text != text
-        overwrite(directory, checkpoint)
-        assert ask(stack.url, LONG).text == another_text
-        with Newcomers(stack.url) as newcomers:
-            before = stack.workers("uwsgi")
-            assert stack.reload().returncode == 0
-            wait_until(lambda: stack.workers("uwsgi") not in (before, []), within=20, what="the next worker")
-            newcomers.until_served()
-        assert all(answer.whole for answer in newcomers.later)
-        assert ask(stack.url, LONG).text == text
-        record("the checkpoint is replaced by another, then `make reload`", "the whole text", newcomers)
+    another_text = ask(service.url, MEDIUM).text
+    assert another_text != written
+    overwrite(own_checkpoint, checkpoint)
+    assert ask(service.url, MEDIUM).text == another_text
+    with Newcomers(service.url) as newcomers:
+        before = service.workers("uwsgi")
+        assert service.reload().returncode == 0
+        wait_until(lambda: service.workers("uwsgi") not in (before, []), within=20, what="the next worker")
+        newcomers.until_served()
+    assert all(answer.whole for answer in newcomers.later)
+    assert ask(service.url, MEDIUM).text == written
+    record("the checkpoint is replaced by another, then `make reload`", "the whole text", newcomers)

@@ -20,7 +20,7 @@ def relayed(written: bytes) -> bytes:
 def test_lines_pass_as_they_are() -> None:
     assert relayed(b"") == b""
     assert relayed(b"one\n\ntwo\n") == b"one\n\ntwo\n"
-    assert relayed(LINE * 50_000) == LINE * 50_000
+    assert relayed(LINE * 5000) == LINE * 5000
 
 
 def test_a_line_without_an_end_gets_one() -> None:
