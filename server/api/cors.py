@@ -1,6 +1,6 @@
 """Cross-origin requests (the Fetch standard's CORS protocol): which other sites' scripts may read answers.
 
-Nothing here is secret and no request carries credentials; the list says whose pages may spend this machine's time.
+Nothing here is secret and no request carries cookies; the list says whose pages may spend this machine's time.
 """
 
 import re

@@ -120,6 +120,15 @@ def test_a_server_that_gives_up_in_the_middle_says_why(
         expect(studio.button("Another take")).to_be_visible()
 
 
+def test_where_keys_are_wanted_it_says_so(open_page: Callable[..., Page], tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text(f'[alice]\nsha256 = "{"0" * 64}"\n')
+    keys.chmod(0o600)
+    with running(Stack(tmp_path / "log", {"POKEGEN_API_KEYS": str(keys)})) as stack:
+        studio = Studio(open_page(), stack.url).open().write(OPENING, length=32).reaches("failed")
+        assert "This service wants an API key" in studio.says()
+
+
 def test_without_a_network_it_waits_for_one(studio: Studio) -> None:
     studio.page.context.set_offline(True)
     studio.write(OPENING, length=32).reaches("offline")
