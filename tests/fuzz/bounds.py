@@ -8,10 +8,10 @@ from pathlib import Path
 from types import FrameType
 
 from server.weights import CheckpointError
+from server.weights.errors import LONGEST
 
 SECONDS = 2.0  # of this process, so that a busy machine makes no difference
 MEMORY = 64 << 20  # bytes of address space above what the process has
-LONGEST_MESSAGE = 1000
 
 
 class BreachError(BaseException):
@@ -48,5 +48,5 @@ def require_one_line(error: CheckpointError, directory: Path) -> None:
     """A refusal is one line that any terminal and log can show, and begins with a file in `directory`."""
     line = str(error)
     require(line.isprintable(), f"the message is not one printable line: {line!r}")
-    require(len(line) <= LONGEST_MESSAGE, f"the message has {len(line)} characters")
+    require(len(line) <= LONGEST, f"the message has {len(line)} characters")
     require(line.startswith(f"{directory}"), f"the message names no file of the checkpoint: {line}")

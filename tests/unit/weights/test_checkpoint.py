@@ -251,6 +251,10 @@ GPT2_SIMPLE_FAULTS = {
         write("checkpoint", b'model_checkpoint_path: "' + b"m" * 300 + b'"'),
         "can't be opened: File name too long",
     ),
+    "name beyond all measure": (
+        write("checkpoint", b'model_checkpoint_path: "' + b"m" * 100_000 + b'"'),
+        r"run1/m{100,900} \.\.\. m{100,900}\.index: can't be opened: File name too long; name a directory",
+    ),
     "named behind nothing but lines": (
         write("checkpoint", b"\n" * (1 << 20)),
         "checkpoint: has no line model_checkpoint_path",
