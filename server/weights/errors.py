@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-
 LONGEST = 1000  # characters of a message: an index may tell names of files as long as itself
 
 
