@@ -1,12 +1,14 @@
 """Parts of the service that die: who asked learns it, and the service comes back by itself."""
 
+import contextlib
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults.conftest import Record
 from tests.faults.readers import Newcomers, in_flight
-from tests.service.stack import Stack, wait_until
+from tests.service.stack import Stack, is_alive, running, wait_until
 
 
 def test_the_worker_is_killed(service: Stack, record: Record) -> None:
@@ -81,3 +83,26 @@ def test_nginx_is_reloaded(service: Stack, record: Record, text: str) -> None:
     assert whole.result().text == stream.result().text == text
     assert all(answer.whole for answer in newcomers.later)
     record("nginx is reloaded (HUP)", f"{whole.result()}; streamed: {stream.result()}", newcomers)
+
+
+def test_who_dies_again_and_again_is_started_ever_later(new_stack: Callable[..., Stack]) -> None:
+    """And the service can be stopped while it waits for that."""
+    stack = new_stack()
+    with running(stack):
+        kill_master(stack, "nginx", said="and is started anew\n")
+        kill_master(stack, "nginx", said="and is started anew in 1 s\n")
+        kill_master(stack, "nginx", said="and is started anew in 2 s\n")
+        assert stack.stop() == 0
+
+
+def kill_master(stack: Stack, name: str, said: str) -> None:
+    """Kill it as soon as it is there, and wait until the service has said this."""
+    wait_until(lambda: is_there(stack, name), within=20, what=f"{name} to be there")
+    os.kill(stack.pid(name), signal.SIGKILL)
+    wait_until(lambda: said in stack.log.read_text(), within=10, what=said)
+
+
+def is_there(stack: Stack, name: str) -> bool:
+    with contextlib.suppress(FileNotFoundError, ValueError):  # it is about to write its number
+        return bool(stack.workers(name)) and is_alive(stack.pid(name))
+    return False
