@@ -16,7 +16,7 @@ import requests
 
 from loadtest.box import BoxError, ControlGroup, Profile
 from tests.faults.conftest import CollectedStack, Record
-from tests.faults.readers import LONG, MEDIUM, SHORT, Answer, Newcomers, ask, in_flight
+from tests.faults.readers import MEDIUM, SHORT, Answer, Newcomers, ask, in_flight
 from tests.service.stack import ROOT, Stack, children, running, wait_until
 
 READERS = 40
@@ -120,7 +120,7 @@ def test_the_relay_of_the_log_is_killed(service: CollectedStack, record: Record,
     record("the log's relay is killed (SIGKILL)", f"{whole.result()}", newcomers)
 
 
-def test_the_disk_is_full(new_stack: Callable[..., Stack], record: Record) -> None:
+def test_the_disk_is_full(new_stack: Callable[..., Stack], record: Record, text: str) -> None:
     """run/ and the log are on a disk of their own, which is full."""
     namespace = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
     if subprocess.run([*namespace, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True).returncode:
@@ -135,7 +135,7 @@ def test_the_disk_is_full(new_stack: Callable[..., Stack], record: Record) -> No
     stack.run, stack.log = disk / run.name, disk / "log"
     wait_until((stack.run / "ready").exists, within=60, what="the service")
     with running_already(stack):
-        text = ask(stack.url, LONG).text
+        written = ask(stack.url, MEDIUM).text
         with in_flight(stack.url, stack.http) as (whole, stream), Newcomers(stack.url) as newcomers:
             fill(disk / "filling")
             newcomers.until_served(in_a_row=20)
@@ -147,7 +147,7 @@ def test_the_disk_is_full(new_stack: Callable[..., Stack], record: Record) -> No
             newcomers.until_served()
         record("uWSGI's master is killed while the disk is full", "-", newcomers)
         (disk / "filling").unlink()
-        assert ask(stack.url, LONG).text == text
+        assert ask(stack.url, MEDIUM).text == written
         wait_until(
             lambda: "lines of the log were lost" in stack.log.read_text(), within=10, what="the log to go on"
         )

@@ -126,7 +126,7 @@ def test_readers_vanish_without_a_word(unfinished: Unfinished, record: Record) -
     if os.geteuid() != 0 or not shutil.which("iptables"):
         pytest.skip("only root can cut an address off, and with iptables")
     stack = unfinished.stack
-    request = f"GET /generate?length=900&nsamples=4&stream=true&seed=7 HTTP/1.1\r\n{HEAD}".encode()
+    request = f"GET /generate?length=400&nsamples=4&stream=true&seed=7 HTTP/1.1\r\n{HEAD}".encode()
     with contextlib.ExitStack() as open_:
         readers = [open_.enter_context(connect(stack.port, VANISHED)) for _ in range(8)]
         for reader in readers:
