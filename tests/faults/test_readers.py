@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -27,12 +28,15 @@ HEAD = "Host: 127.0.0.1\r\nConnection: close\r\n\r\n"
 
 @dataclass
 class Unfinished:
-    """Requests that were begun and are not finished."""
+    """A service to which requests were begun and are not finished.
+
+    before: what it held without them. ended: how many seconds it took until the last of their connections ended, and
+    what they were answered.
+    """
 
     stack: Stack
     before: Footprint
-    connections: list[socket.socket]
-    begun: float
+    ended: Future[tuple[float, list[bytes]]]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +55,14 @@ def unfinished(environment: dict[str, str], tmp_path_factory: pytest.TempPathFac
         connections = [open_.enter_context(connect(stack.port)) for _ in range(2 * UNFINISHED)]
         for index, connection in enumerate(connections):
             connection.sendall(heads[index % 2])
-        yield Unfinished(stack, before, connections, time.monotonic())
+        pool = open_.enter_context(ThreadPoolExecutor(1))
+        yield Unfinished(stack, before, pool.submit(until_ended, connections))
+
+
+def until_ended(connections: list[socket.socket]) -> tuple[float, list[bytes]]:
+    begun = time.monotonic()
+    answers = [read_rest(connection) for connection in connections]
+    return time.monotonic() - begun, answers
 
 
 def test_hundreds_of_readers_are_slow(unfinished: Unfinished, record: Record) -> None:
@@ -151,8 +162,7 @@ def test_requests_that_are_never_finished(unfinished: Unfinished, record: Record
     with Newcomers(stack.url) as newcomers:
         newcomers.until_served()
     assert all(answer.whole for answer in newcomers.later)
-    answers = [read_rest(connection) for connection in unfinished.connections]
-    held = time.monotonic() - unfinished.begun
+    held, answers = unfinished.ended.result()
     assert BODY_SECONDS - 1 < held < 3 * BODY_SECONDS
     assert not any(b"200 OK" in answer for answer in answers)
     assert settled(stack) == unfinished.before
