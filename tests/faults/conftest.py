@@ -81,7 +81,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def environment(checkpoint: Path) -> dict[str, str]:
-    return {"POKEGEN_CHECKPOINT": str(checkpoint), "POKEGEN_ENGINE": "numpy"}
+    # However slow the machine is: nobody is told that it is too busy.
+    return {"POKEGEN_CHECKPOINT": str(checkpoint), "POKEGEN_ENGINE": "numpy", "POKEGEN_MAX_WAIT": "60"}
 
 
 class Clock:
