@@ -83,7 +83,7 @@ class Settings(BaseSettings):
             description="Tokens a second that each text is to grow by: no more are begun at once than the measured"
             " speed allows. 0 does without.",
         ),
-    ] = 10.0
+    ] = 9.0
     max_running: Annotated[
         int, Field(ge=1, le=4096, description="Samples that are generated at once, at most.")
     ] = 512
