@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,17 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from loadtest.box import PROFILES, BoxError, ControlGroup
+from tests.boxes import best_way
 from tests.service.stack import ROOT, descendants, is_alive, wait_until
-
-
-def best_way() -> str:
-    """A control group where this process may make one."""
-    try:
-        ControlGroup.create(f"pokegen-probe-{os.getpid()}", PROFILES["t2.medium"]).remove()
-    except BoxError:
-        return "none"
-    return "cgroup"
 
 
 BY = best_way()

@@ -1,6 +1,5 @@
 """Boxes: what a control group is told and what it tells; a real process in a box and out of it."""
 
-import os
 import socket
 import sys
 from contextlib import ExitStack
@@ -11,6 +10,7 @@ import pytest
 
 from loadtest import box, jobs
 from loadtest.box import PROFILES, BoxError, By, ControlGroup, Job
+from tests.boxes import best_way
 from tests.service.stack import is_alive, wait_until
 
 SPENT = PROFILES["t2.medium-spent"]
@@ -70,15 +70,6 @@ def test_without_the_right_to_make_one(tmp_path: Path) -> None:
         ControlGroup.create("box", SPENT, tmp_path / "none")
 
 
-def own_group() -> By:
-    """Cgroup where this process may make one."""
-    try:
-        ControlGroup.create(f"pokegen-probe-{os.getpid()}", SPENT).remove()
-    except BoxError:
-        return "none"
-    return "cgroup"
-
-
 SERVE = "import http.server as h; h.ThreadingHTTPServer(('127.0.0.1', {}), h.SimpleHTTPRequestHandler).serve_forever()"
 
 
@@ -91,7 +82,7 @@ def job(tmp_path: Path) -> Job:
     return Job(command, {"POKEGEN_LENGTH": "7"}, port, None, "/", tmp_path)
 
 
-@pytest.mark.parametrize("by", {"none", own_group()})
+@pytest.mark.parametrize("by", sorted({"none", best_way()}))
 def test_a_job_runs_in_its_box(job: Job, by: By, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with box.running(job, SPENT, by, log) as running:
