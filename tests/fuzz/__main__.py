@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -53,10 +54,11 @@ class Turn:
 
 
 class Fuzzing:
-    """The turns of all targets, several at once."""
+    """The turns of all targets, several at once. scratch: for their temporary files, which they leave behind."""
 
-    def __init__(self, names: list[str], seconds: float, jobs: int) -> None:
+    def __init__(self, names: list[str], seconds: float, jobs: int, scratch: str) -> None:
         self._jobs = jobs
+        self._scratch = scratch
         share = max(LEAST, seconds * jobs / len(names))  # of each target
         turns = max(1, round(share / TURN))
         self._queue = [(TARGETS[name], share / turns) for _ in range(turns) for name in names]
@@ -136,7 +138,7 @@ class Fuzzing:
                 f"{known}",
             ],
             cwd=ROOT,
-            env={**os.environ, "UBSAN_OPTIONS": "print_stacktrace=1"},
+            env={**os.environ, "TMPDIR": self._scratch, "UBSAN_OPTIONS": "print_stacktrace=1"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -221,9 +223,11 @@ def main(names: tuple[str, ...], minutes: float, jobs: int, ledger: bool) -> Non
     had: Counter[str] = Counter()  # seconds; who has had least comes first, in case this is interrupted too
     for turn in past():
         had[turn.target] += int(turn.cpu_seconds)
-    fuzzing = Fuzzing(sorted(names or TARGETS, key=lambda name: had[name]), minutes * 60, jobs)
-    with suppress(KeyboardInterrupt):
-        fuzzing.run(console)
+    hungriest = sorted(names or TARGETS, key=lambda name: had[name])
+    with tempfile.TemporaryDirectory(prefix="pokegen-fuzz-") as scratch:
+        fuzzing = Fuzzing(hungriest, minutes * 60, jobs, scratch)
+        with suppress(KeyboardInterrupt):
+            fuzzing.run(console)
     findings = [turn for turn in fuzzing.turns if turn.finding]
     for turn in findings:
         finding = str(turn.finding)

@@ -22,15 +22,15 @@ class BreachError(BaseException):
 def bounded() -> Iterator[None]:
     """Raises BreachError after `SECONDS`; beyond `MEMORY` no more is given, which raises MemoryError."""
     before = signal.signal(signal.SIGVTALRM, _too_slow)
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limits = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, limits[1]))
     signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, hard))
+        resource.setrlimit(resource.RLIMIT_AS, limits)
         signal.signal(signal.SIGVTALRM, before)
 
 
