@@ -12,9 +12,6 @@ import pytest
 from server.weights import Checkpoint
 from tests.service.stack import ROOT, Stack, running, wait_until
 
-# All enemies come from one address here; tests/service asks whether one address gets too much.
-UNLIMITED = {"POKEGEN_ADDRESS_RATE": "0"}
-
 
 @pytest.fixture(scope="session")
 def environment(tiny_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
@@ -22,7 +19,7 @@ def environment(tiny_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFa
     checkpoint = tmp_path_factory.mktemp("enemies") / "run1"
     shutil.copytree(tiny_checkpoint.directory, checkpoint)
     (checkpoint / "card.json").write_text("{")
-    return UNLIMITED | {"POKEGEN_CHECKPOINT": str(checkpoint), "POKEGEN_MAX_RUNNING": "8"}
+    return {"POKEGEN_CHECKPOINT": str(checkpoint), "POKEGEN_MAX_RUNNING": "8"}
 
 
 @pytest.fixture(scope="session")
