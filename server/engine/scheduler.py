@@ -179,9 +179,7 @@ class Scheduler:
         seen: set[Generation] = set()
         free_places = self.batch_limit - len(self.running)
         free_blocks = self._kv_blocks.n_free
-        ends: list[
-            tuple[int, int]
-        ] = []  # of those who run by then: at which step, and the blocks they give back
+        ends: list[tuple[int, int]] = []  # of those who run by then: the step, and the blocks they give back
         for sequence in self.running:
             work = _work_left(sequence, seen)
             heapq.heappush(ends, (work.steps, work.blocks))
@@ -197,12 +195,13 @@ class Scheduler:
         waiting = {}
         for ahead, sequence in enumerate(self.waiting):
             work = _work_left(sequence, seen)
-            wait_for(1, work.blocks)
+            needed = min(work.blocks, blocks_for(sequence.max_tokens) - len(sequence.blocks))  # some own shared ones
+            wait_for(1, needed)
             start = max(steps, unread // PREFILL_CHUNK)
             if sequence.index == sequence.generation.params.first_sample:
                 waiting[sequence.generation] = Start(ahead, start)
             free_places -= 1
-            free_blocks -= work.blocks
+            free_blocks -= needed
             heapq.heappush(ends, (start + work.steps, work.blocks))
             unread += work.unread
         wait_for(1, 1)

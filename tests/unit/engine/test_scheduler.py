@@ -1,7 +1,5 @@
 """When whom starts, foreseen and counted: on it rests who is let in, and what a reader is told to wait."""
 
-import math
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,13 +41,10 @@ def make(max_running: int, n_blocks: int = 1000) -> Scheduler:
 
 
 def steps_until_start(scheduler: Scheduler) -> int:
-    """How many steps somebody waits who comes now."""
-    newcomer = submit(scheduler, prompt=1, length=1)
+    """How many steps somebody waits who comes now: until it is the turn of the prompt's first chunk."""
+    newcomer = submit(scheduler, prompt=PREFILL_CHUNK, length=1)
     steps = 0
-    while newcomer.timing.started == math.inf:
-        scheduler.schedule()
-        if newcomer.timing.started < math.inf:
-            return steps
+    while all(part.sequence.generation is not newcomer for part in scheduler.schedule()):
         step(scheduler)
         steps += 1
     return steps
@@ -89,13 +84,23 @@ def test_prompts_are_read_a_chunk_at_a_step() -> None:
     for _ in range(16):
         submit(scheduler, prompt=6 * PREFILL_CHUNK, length=1)
     assert scheduler.outlook().newcomer.steps == 16 * 6 - 1
-    assert steps_until_done(scheduler) == 16 * 6
+    assert steps_until_start(scheduler) == 16 * 6
 
 
 def test_a_prompt_in_common_is_read_once() -> None:
     scheduler = make(max_running=8)
     submit(scheduler, prompt=6 * PREFILL_CHUNK, length=1, nsamples=8)
     assert scheduler.outlook().newcomer.steps <= 5 + 8 == steps_until_done(scheduler)
+
+
+def test_a_sample_in_the_queue_needs_no_second_copy_of_the_prompt() -> None:
+    scheduler = make(max_running=2, n_blocks=blocks_for(301) + blocks_for(210))
+    submit(scheduler, prompt=1, length=300)
+    pair = submit(scheduler, prompt=200, length=10, nsamples=2)
+    while not pair.samples[0].done:
+        step(scheduler)
+    assert not pair.samples[1].done
+    assert scheduler.outlook().newcomer.steps == 10
 
 
 def test_no_more_are_begun_than_the_limit_of_the_moment_and_who_runs_goes_on() -> None:
