@@ -195,7 +195,8 @@ class Scheduler:
         waiting = {}
         for ahead, sequence in enumerate(self.waiting):
             work = _work_left(sequence, seen)
-            needed = min(work.blocks, blocks_for(sequence.max_tokens) - len(sequence.blocks))  # some own shared ones
+            owned = len(sequence.blocks)  # those in common with its siblings, if one of them has begun
+            needed = min(work.blocks, blocks_for(sequence.max_tokens) - owned)
             wait_for(1, needed)
             start = max(steps, unread // PREFILL_CHUNK)
             if sequence.index == sequence.generation.params.first_sample:
