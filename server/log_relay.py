@@ -64,16 +64,15 @@ class Relay:
 
     def _write(self, lines: bytes) -> int:
         """How many of the lines the sink refused."""
-        if self._torn:
-            lines = b"\n" + lines
-        while lines:
+        rest = b"\n" + lines if self._torn else lines
+        while rest:
             try:
-                written = os.write(self._sink, lines)
+                written = os.write(self._sink, rest)
             except OSError:  # the disk is full, or the reader of the pipe has gone
                 break
-            self._torn = lines[written - 1 : written] != b"\n"
-            lines = lines[written:]
-        return lines.count(b"\n")
+            self._torn = rest[written - 1 : written] != b"\n"
+            rest = rest[written:]
+        return min(rest.count(b"\n"), lines.count(b"\n"))  # the end of a torn line is no line
 
 
 def _note(lost: int) -> bytes:
@@ -95,6 +94,9 @@ def main() -> None:
         lines, end, rest = (rest + data).rpartition(b"\n")
         if end:
             relay.push(lines + end)
+        if len(rest) > KEPT_BYTES:  # what has no end is no line, and is not kept either
+            relay.push(rest + b"\n")
+            rest = b""
     if rest:
         relay.push(rest + b"\n")
     relay.flush(LAST_SECONDS)
