@@ -63,16 +63,17 @@ class ControlGroup:
     @classmethod
     def create(cls, name: str, profile: Profile, mount: Path = Path("/sys/fs/cgroup")) -> Self:
         """A new one with the profile's limits, and without swap. Raises BoxError."""
+        group = cls._below(mount, dict.fromkeys(("", "cpu", "cpuacct", "memory"), name))
         try:
-            if (mount / "cgroup.controllers").exists():
+            if group.version == 2:
                 (mount / "cgroup.subtree_control").write_text("+cpu +memory")
-                group = cls(2, *(mount / name for _ in range(3)))
-            else:
-                group = cls(1, *(mount / controller / name for controller in ("cpu", "cpuacct", "memory")))
             for folder in group._folders():
-                folder.mkdir(exist_ok=True)  # version 1 may have cpu and cpuacct in one place
+                folder.mkdir(exist_ok=True)
             group._limit(profile)
         except OSError as error:
+            for folder in group._folders():
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
             raise BoxError(
                 f"cannot make a control group ({error}): be root on a machine whose {mount} may be written to,"
                 " take --by docker, or --by none on a machine of the box's own size"
@@ -86,15 +87,20 @@ class ControlGroup:
         for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             paths |= dict.fromkeys(controllers.split(","), path.lstrip("/"))
-        if (mount / "cgroup.controllers").exists():
-            group = cls(2, *(mount / paths[""] for _ in range(3)))
-        else:
-            group = cls(1, *(mount / each / paths[each] for each in ("cpu", "cpuacct", "memory")))
+        group = cls._below(mount, paths)
         if not all(folder.is_dir() for folder in group._folders()):
             raise BoxError(
                 "the containers' control groups are not below /sys/fs/cgroup: is the engine elsewhere?"
             )
         return group
+
+    @classmethod
+    def _below(cls, mount: Path, paths: Mapping[str, str]) -> Self:
+        """Its folders, by the controllers' names; by "" in version 2."""
+        if (mount / "cgroup.controllers").exists():
+            return cls(2, *(mount / paths[""] for _ in range(3)))
+        # Many systems have cpu and cpuacct in one place, to which both names lead.
+        return cls(1, *((mount / each).resolve() / paths[each] for each in ("cpu", "cpuacct", "memory")))
 
     def _folders(self) -> set[Path]:
         return {self.cpu, self.cpuacct, self.memory}

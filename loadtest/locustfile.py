@@ -28,7 +28,7 @@ from locust.env import Environment
 
 from loadtest.load import shapes
 from loadtest.load.addresses import address_of, is_loopback
-from loadtest.load.journal import Journal
+from loadtest.load.journal import SETTLE_SECONDS, Journal
 from loadtest.load.openings import opening
 from loadtest.load.reading import Question, Reading, Server, Way
 
@@ -37,7 +37,6 @@ AWAY_SECONDS = 5.0  # where the service does not say when to come back
 QUICKEST_SECONDS = 0.1  # from one request of a reader to the next: an address may not ask all the time
 CROWD_SECONDS = 10.0
 PERMALINKS = 8
-SETTLE_SECONDS = 8.0  # of a stage, before it is judged
 
 
 class AnswerError(Exception):
@@ -193,7 +192,7 @@ class Plan(LoadTestShape):
         self._ends = 0.0
 
     def tick(self) -> tuple[int, float] | None:
-        """Readers, and how many of them come or go a second: all at once in a spike, otherwise within a few."""
+        """Readers, and how many come or go a second: whoever does so at once, otherwise a third of them."""
         now = time.monotonic()
         if self._ends and now >= self._ends:
             keeps_up = self._journal.keeps_up(SETTLE_SECONDS, self._length)
@@ -205,10 +204,8 @@ class Plan(LoadTestShape):
         if not self._ends:
             self._journal.begin(self._stage)
             self._ends = now + self._stage.seconds
-        return (
-            self._stage.readers,
-            self._stage.readers if self._stage.name == "spike" else self._stage.readers / 3,
-        )
+        readers = self._stage.readers
+        return readers, shapes.MOST_READERS if self._stage.at_once else readers / 3
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]

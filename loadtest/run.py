@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,12 +27,10 @@ from tqdm import tqdm
 
 from loadtest.box import MIB, PROFILES, ROOT, BoxError, By, Profile, running
 from loadtest.jobs import ServiceName, checkpoint_of, make_job, wait_until_ready
-from loadtest.load.journal import STAGES
+from loadtest.load.journal import READERS, STAGES
 from loadtest.load.shapes import ShapeName
 from loadtest.meter import BOX, Meter, Row, measure
 from loadtest.report import figures, runs
-
-RUNS = Path("run/loadtest")
 
 SEED_LEVELS = (1, 2, 3, 5, 8, 16, 32)  # readers: its knee is below the first
 STAGE_SECONDS = {"pokegen": 30.0, "seed": 90.0}  # of a ramp: some texts' time, and more than nginx's limit
@@ -65,12 +62,13 @@ class Run:
 
         Raises BoxError; at KeyboardInterrupt what was seen until then is kept.
         """
-        shutil.rmtree(self.folder, ignore_errors=True)  # an earlier run
-        self.folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / "service.log"
         job = make_job(self._service, checkpoint_of(self._checkpoint))
         with running(job, self._profile, by, log) as box:
             wait_until_ready(job, box, log)
+            for earlier in (READERS, STAGES, BOX):  # kept until this run can begin
+                (self.folder / earlier).unlink(missing_ok=True)
             began = time.monotonic()
             about = self._about(by, length)
             self._write(about)
@@ -263,7 +261,7 @@ def _load(
     help="Users of the locustfile. Default: CasualReader; in a spike also Crowd; in a soak all.",
 )
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), default=RUNS, help="Where the runs go."
+    "--out", type=click.Path(file_okay=False, path_type=Path), default=runs.RUNS, help="Where the runs go."
 )
 def command(
     service: ServiceName,

@@ -16,11 +16,12 @@ COLUMNS = (
     "retry_after_s", "error",
 )  # fmt: skip
 
-# What readers may expect (as loadtest.report's, which finds the knee by them).
-FIRST_TOKEN_S = 1.0
-TOKENS_PER_SECOND = 8.0  # nobody reads faster
-LATE_SHARE = 0.05  # for so many it may be later or slower
-TURNED_AWAY_SHARE = 0.01
+# What readers may expect: the ramp looks for the knee by it, and the report finds it.
+PATIENCE = 1.0  # seconds to the first token
+READING = 8.0  # tokens per second: faster than people read
+LATE = 0.05  # the share for whom it may be later or slower
+TURNED_AWAY = 0.01  # the share of requests that may get no text
+SETTLE_SECONDS = 8.0  # of a stage, in which its readers come: they do not count
 
 
 class Ended(NamedTuple):
@@ -82,18 +83,16 @@ class Journal:
         for reading in self._going_on.values():
             if reading.first_token_s is None:
                 firsts.append(now - reading.began)
-            elif (
-                reading.began >= self._stage_began
-            ):  # what others wrote more slowly is not this stage's fault
+            elif reading.began >= self._stage_began:  # who began before was slowed down by that stage
                 rates.append(length / max(now - reading.began - reading.first_token_s, 1e-6))
-        late = sum(first > FIRST_TOKEN_S for first in firsts)
-        slow = sum(rate < TOKENS_PER_SECOND for rate in rates)
+        late = sum(first > PATIENCE for first in firsts)
+        slow = sum(rate < READING for rate in rates)
         turned_away = sum(reading.ending not in ("complete", "left") for reading in ended)
         return (
             len(firsts) > 0
-            and late <= LATE_SHARE * len(firsts)
-            and slow <= LATE_SHARE * len(rates)
-            and turned_away <= TURNED_AWAY_SHARE * len(ended)
+            and late <= LATE * len(firsts)
+            and slow <= LATE * len(rates)
+            and turned_away <= TURNED_AWAY * len(ended)
         )
 
 

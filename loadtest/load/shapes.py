@@ -14,11 +14,12 @@ MOST_READERS = 10_000
 
 @dataclass(frozen=True)
 class Stage:
-    """So many readers for so many seconds."""
+    """So many readers for so many seconds. at_once: those who come or go for it do so at the same moment."""
 
     name: str
     readers: int
     seconds: float
+    at_once: bool = False
 
 
 Shape = Generator[Stage, bool, None]
@@ -56,5 +57,5 @@ def steady(name: str, readers: int, seconds: float) -> Shape:
 def spike(readers: int, times: int, seconds: float) -> Shape:
     """Three thirds: so many, `times` as many, and as many as before."""
     yield Stage("before", readers, seconds / 3)
-    yield Stage("spike", min(readers * times, MOST_READERS), seconds / 3)
-    yield Stage("after", readers, seconds / 3)
+    yield Stage("spike", min(readers * times, MOST_READERS), seconds / 3, at_once=True)
+    yield Stage("after", readers, seconds / 3, at_once=True)

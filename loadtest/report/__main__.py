@@ -10,10 +10,9 @@ from tqdm import tqdm
 from loadtest.report.comparison import Price, settings
 from loadtest.report.markdown import write_docs
 from loadtest.report.page import page
-from loadtest.report.runs import Run, RunError, read_run
+from loadtest.report.runs import RUNS, Run, RunError, read_run
 
 ROOT = Path(__file__).parents[2]
-RUNS = Path("run/loadtest")
 DOCUMENT = ROOT / "docs/load.md"
 PRICE = Price()
 

@@ -9,19 +9,17 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from loadtest.load.journal import PATIENCE, READING, SETTLE_SECONDS, TURNED_AWAY
 from loadtest.report.runs import ENDINGS, Numbers, Run, Stage, Table
 
 PERCENTILES = (50, 90, 95, 99)
 PATIENCES = (0.5, 1.0, 2.0, 5.0)  # seconds to the first token, at the 95th percentile
-PATIENCE = 1.0  # of the headline and of the knee
-READING = 8.0  # tokens per second: faster than people read
-TURNED_AWAY = 0.01  # the share of requests that may get no text
 UNSERVED = ("refused", "limited", "deadline", "failed")
 
 # Not counted, for then readers are still coming: so many seconds of a stage, a quarter of it at most, and what was
 # asked while the readers present differed from the stage's by such a share. Of the seed design all counts: one of its
 # requests takes longer than that, and most of a stage's would be left out.
-SETTLE = {"pokegen": 8.0, "seed": 0.0}
+SETTLE = {"pokegen": SETTLE_SECONDS, "seed": 0.0}
 ARRIVED = {"pokegen": 0.1, "seed": math.inf}
 WINDOW = 5.0  # seconds of which the recovery from a spike is told
 RECOVERED = 1.5  # times the uncrowded 95th percentile
@@ -171,7 +169,8 @@ def level_of(run: Run, stage: Stage, end: float) -> Level:
     seconds = end - begin
     finished = run.requests["at"] + run.requests["total_s"]
     ended = run.requests.where(_within(finished, begin, end))
-    box = run.box.where(_within(run.box["at"], begin, end))
+    seen = _within(run.box["at"], begin, end)
+    box = run.box.where(seen)
     complete = asked.where(asked["ending"] == "complete")
     return Level(
         stage=stage.name,
@@ -185,7 +184,7 @@ def level_of(run: Run, stage: Stage, end: float) -> Level:
         endings=_endings(asked),
         episodes_per_minute=60 * float((ended["ending"] == "complete").sum()) / seconds,
         tokens_per_s=float(np.nansum(ended["tokens"])) / seconds,
-        memory_mb=_most(memory_mb(box)),
+        memory_mb=_most(memory_mb(run.box)[seen]),
         cpu_share=_mean(box["cpu_share"]),
         throttled_share=_mean(box["throttled_share"]),
         generator_share=_mean(box["generator_cpu_share"]),

@@ -17,10 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from loadtest.load.journal import PATIENCE
 from loadtest.report.comparison import OURS, SEED, Setting, Side
-from loadtest.report.figures import PATIENCE, PERCENTILES, Level, Spread, by_minute, first_token
+from loadtest.report.figures import PERCENTILES, Level, Spread, by_minute, first_token
 from loadtest.report.runs import ENDINGS, Numbers, Run
-from loadtest.report.tables import NAMES, seconds
+from loadtest.report.tables import NAMES, count, rate, seconds
 
 INK, MUTED, GRID = "#24292f", "#6a737d", "#d8dee4"
 BLUE, RED, GREEN, PINK = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
@@ -199,7 +200,7 @@ QUANTITIES = (
         "throughput",
         "Episodes per minute",
         lambda level: level.episodes_per_minute,
-        lambda value: f"{value:,.3g}" if value < 100 else f"{value:,.0f}",
+        rate,
         wide=True,
     ),
     Quantity("memory", "Memory, the most, MiB", lambda level: level.memory_mb, lambda value: f"{value:,.0f} MiB"),
@@ -339,12 +340,8 @@ def endings(side: Side, name: str, title: str) -> Plot | None:
         )
         most = side.levels[-1]
         parts = ", ".join(f"{most.endings[e] / most.requests:.0%} {e}" for e in seen)
-        text = f"{title}. With {_count(most.readers)}: {parts}."
+        text = f"{title}. With {count(most.readers)}: {parts}."
         return Plot(name, title, text, _svg(figure, title))
-
-
-def _count(readers: int) -> str:
-    return f"{readers:,} reader{'' if readers == 1 else 's'}"
 
 
 def _time_axis(axes: Axes, run: Run) -> float:

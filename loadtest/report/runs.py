@@ -6,15 +6,19 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
+from loadtest.load.reading import Ending
+
 Numbers = NDArray[np.float64]
 
-ENDINGS = ("complete", "left", "refused", "limited", "deadline", "failed")
+RUNS = Path("run/loadtest")
+
+ENDINGS: tuple[Ending, ...] = get_args(Ending)
 
 # Columns by file: those of words, and those of numbers (NaN where nothing is written).
 WORDS = {"readers.csv": ("story", "ending", "error"), "box.csv": ()}

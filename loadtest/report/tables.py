@@ -5,16 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loadtest.load.journal import PATIENCE, READING
 from loadtest.report.comparison import OURS, SEED, Price, Setting, Side
-from loadtest.report.figures import (
-    PATIENCE,
-    PATIENCES,
-    PERCENTILES,
-    READING,
-    Soak,
-    Spike,
-    percentile,
-)
+from loadtest.report.figures import PATIENCES, PERCENTILES, Soak, Spike, percentile
 from loadtest.report.runs import ENDINGS, Run
 
 NAMES = {OURS: "Pokegen", SEED: "seed design"}
@@ -234,12 +227,13 @@ def knee(side: Side) -> str:
     if held.beyond is None:
         return f"The knee was not reached: {held.readers:,} readers, the most that were there, were content."
     if not held.readers:
-        return f"Nobody was content: with {_readers(held.beyond.readers)}, {held.why}."
-    return f"The knee: {_readers(held.readers)}. With {held.beyond.readers:,}, {held.why}."
+        return f"Nobody was content: with {count(held.beyond.readers)}, {held.why}."
+    return f"The knee: {count(held.readers)}. With {held.beyond.readers:,}, {held.why}."
 
 
-def _readers(count: int) -> str:
-    return f"{count:,} reader{'' if count == 1 else 's'}"
+def count(readers: int) -> str:
+    """In words."""
+    return f"{readers:,} reader{'' if readers == 1 else 's'}"
 
 
 def latency_table(side: Side, about: str) -> Table:
@@ -456,7 +450,7 @@ def run_table(runs: Sequence[Run]) -> Table:
         )
     return Table(
         "The last column is what the load generator took of one core, in the median second. It runs on the same cores"
-        " as the box, so all figures are lower bounds.",
+        " as the box, which would do better alone.",
         ["run", "command", "machine", "box", "version", "started", "took", "generator"],
         rows,
         words=6,

@@ -14,7 +14,6 @@ import psutil
 from tests.boxes import best_way
 from tests.service.stack import ROOT, descendants, is_alive, wait_until
 
-
 BY = best_way()
 
 

@@ -65,6 +65,24 @@ def test_a_group_tells_what_it_takes(mount: Path) -> None:
     assert group.oom_kills() == 2
 
 
+def test_where_cpu_and_cpuacct_are_one_place(tmp_path: Path) -> None:
+    """As systemd mounts version 1."""
+    for controller in ("cpu,cpuacct", "memory"):
+        (tmp_path / controller).mkdir()
+    for name in ("cpu", "cpuacct"):
+        (tmp_path / name).symlink_to("cpu,cpuacct")
+    group = ControlGroup.create("box", SPENT, tmp_path)
+    assert group.cpu == group.cpuacct == tmp_path / "cpu,cpuacct/box"
+
+
+def test_of_a_group_that_cannot_be_made_nothing_is_left(tmp_path: Path) -> None:
+    for controller in ("cpu", "cpuacct"):
+        (tmp_path / controller).mkdir()
+    with pytest.raises(BoxError, match="No such file"):
+        ControlGroup.create("box", SPENT, tmp_path)
+    assert not [*tmp_path.glob("*/*")]
+
+
 def test_without_the_right_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(BoxError, match=r"be root on a machine .* --by docker, or --by none"):
         ControlGroup.create("box", SPENT, tmp_path / "none")

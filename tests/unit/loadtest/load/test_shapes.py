@@ -47,8 +47,8 @@ def test_levels_go_on_whatever_becomes_of_them() -> None:
 def test_a_spike_goes_up_and_back() -> None:
     assert walk(spike(4, 20, 30), knee=4) == [
         Stage("before", 4, 10),
-        Stage("spike", 80, 10),
-        Stage("after", 4, 10),
+        Stage("spike", 80, 10, at_once=True),
+        Stage("after", 4, 10, at_once=True),
     ]
 
 
