@@ -6,14 +6,13 @@ samples its owner may have at once is shares.py's matter.
 
 import hmac
 import math
+import threading
 import time
+from collections import OrderedDict, deque
 from collections.abc import Collection
 from http import HTTPStatus
 
 from flask import Flask, g, request
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
 from server.api.problems import ProblemError
 from server.api.shares import Caller, network_of
@@ -23,13 +22,40 @@ HEADER = "X-API-Key"
 CHALLENGE = 'Bearer realm="pokegen"'
 
 
+class LastMinute:
+    """Counts the requests of callers in the last 60 seconds, and knows no other callers. Safe to use from every thread.
+
+    The package `limits` keeps every caller for ever and goes by the time of day, which may jump.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked: OrderedDict[str, deque[float]] = OrderedDict()  # when; who asked last is the last
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    def count(self, caller: str, most: int) -> float:
+        """Count one more, and give 0; or, where that would be more than `most`, the seconds until it is not."""
+        now = time.monotonic()
+        with self._lock:
+            while self._asked and next(iter(self._asked.values()))[-1] <= now - 60:
+                self._asked.popitem(last=False)
+            times = self._asked.setdefault(caller, deque(maxlen=most))
+            if len(times) == most and (wait := times[0] + 60 - now) > 0:
+                return wait
+            times.append(now)  # the first of `most` goes
+            self._asked.move_to_end(caller)
+            return 0.0
+
+
 class Gate:
     """Knows callers by their keys, and counts their requests. Safe to use from every thread."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
         self._digests = [(entry.sha256, name) for name, entry in keys.entries.items()]
-        self._requests = MovingWindowRateLimiter(MemoryStorage())
+        self._requests = LastMinute()
 
     def find(self, key: str | None) -> tuple[str, Limits]:
         """The name of the key's entry, and what it allows. Raises ProblemError."""
@@ -50,11 +76,9 @@ class Gate:
 
     def count(self, caller: str, limits: Limits) -> None:
         """One more request of this caller. Raises ProblemError where that is too many in the last minute."""
-        item = RateLimitItemPerMinute(limits.per_minute)
-        if self._requests.hit(item, caller):
+        wait = math.ceil(self._requests.count(caller, limits.per_minute))
+        if not wait:
             return
-        seconds = self._requests.get_window_stats(item, caller).reset_time - time.time()
-        wait = max(1, math.ceil(seconds))
         raise ProblemError(
             HTTPStatus.TOO_MANY_REQUESTS,
             f"You may ask {limits.per_minute} times a minute, and did. Try again in {wait} seconds.",
