@@ -66,7 +66,10 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
 
 def _end_process_soon() -> None:
     """Leave those who were told of the engine's crash a second to be answered, then let the master start anew."""
-    threading.Timer(1, os._exit, (1,)).start()
+    try:
+        threading.Timer(1, os._exit, (1,)).start()
+    except (MemoryError, RuntimeError):  # there is no room for one more thread
+        os._exit(1)
 
 
 def assemble(

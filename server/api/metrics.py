@@ -34,7 +34,10 @@ class EngineCollector(Collector):
         counters = {
             "steps": ("Steps computed", now.steps),
             "tokens": ("Tokens drawn", now.tokens),
-            "requests_refused": ("Submissions that found no room", now.refused),
+            "requests_refused": (
+                "Submissions that found no room, or would have waited for too long",
+                now.refused,
+            ),
         }
         for name, (meaning, value) in gauges.items():
             yield GaugeMetricFamily(f"pokegen_{name}", meaning, value)

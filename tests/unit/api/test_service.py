@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from flask.testing import FlaskClient
 from flask_openapi3 import OpenAPI
 
 from server.api.schemas import GenerateAnswer, GenerateQuery
+from server.app import _end_process_soon
 from server.engine import SamplingParams
 from server.logs import configure_logging
 from tests.unit.api.conftest import Small
@@ -28,6 +30,19 @@ from tests.unit.api.conftest import Small
 def test_alive_and_ready(client: FlaskClient) -> None:
     assert client.get("/healthz").get_json() == {"status": "alive"}
     assert client.get("/readyz").get_json() == {"status": "ready"}
+
+
+def test_a_crash_ends_the_process_even_where_no_thread_can_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(timer: threading.Timer) -> None:
+        raise RuntimeError("can't start new thread")
+
+    codes: list[int] = []
+    monkeypatch.setattr(threading.Timer, "start", start)
+    monkeypatch.setattr(os, "_exit", codes.append)
+    _end_process_soon()
+    assert codes == [1]
 
 
 def test_without_its_engine_it_is_neither(small: Small) -> None:
