@@ -58,7 +58,8 @@ def take_share(n: int) -> None:
     caller = _caller()
     if 0 < caller.at_once < n:
         raise ProblemError(
-            HTTPStatus.UNPROCESSABLE_ENTITY, f"You may have {caller.at_once} texts at once: ask for no more, not {n}."
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"You may have {caller.at_once} texts at once: ask for no more, not {n}.",
         )
     if not shares.take(caller, n):
         raise ProblemError(
