@@ -91,4 +91,6 @@ def test_nothing_that_is_sent_forges_a_line_or_reaches_a_terminal(stack: Stack) 
 @pytest.mark.parametrize("referer", [b"\x1b[2J", b"\xc2\x9b2J", b"http://a/\x07"])
 def test_a_referer_that_no_browser_sends_is_refused(stack: Stack, referer: bytes) -> None:
     request = head(b"GET", b"/healthz", b"Referer: " + referer, b"Connection: close")
-    assert exchange(stack.port, request).startswith(b"HTTP/1.1 400 ")
+    answer = exchange(stack.port, request)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"check its first line and version, its Host, Referer" in answer
