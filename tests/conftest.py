@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser
 
+from loadtest.chromium import chromium
 from server.weights import Checkpoint, HParams, open_checkpoint
 from tests.checkpoints import write_transformers
 
@@ -17,3 +19,10 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkp
     write_transformers(directory, TINY, add_bos=True)
     with open_checkpoint(directory) as checkpoint:
         yield checkpoint
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real Chromium: one for all, as Playwright can be started only once in a thread."""
+    with chromium() as browser:
+        yield browser

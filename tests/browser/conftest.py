@@ -1,4 +1,4 @@
-"""A real Chromium, and two services behind the page: the one that is shipped, and one that is slow and soon full."""
+"""Two services behind the page: the one that is shipped, and one that is slow and soon full."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from loadtest.chromium import chromium
 from tests.browser.studio import Studio
 from tests.service.stack import Stack, running
 
@@ -19,12 +18,6 @@ SLOW = {
     "POKEGEN_MAX_SAMPLES": "1",
     "POKEGEN_OPENING": "Snow falls on Cerulean City",
 }
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="session")

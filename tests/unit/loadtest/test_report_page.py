@@ -2,7 +2,6 @@
 
 import base64
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,7 +10,6 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from click.testing import CliRunner
 from playwright.sync_api import Browser
 
-from loadtest.chromium import chromium
 from loadtest.report import __main__ as main
 from loadtest.report.comparison import Price, settings
 from loadtest.report.markdown import BEGIN, END, replace_figures, write_docs
@@ -99,12 +97,6 @@ def test_the_page_says_what_was_found(page: Path) -> None:
     assert "100% of them with Retry-After" in text
     assert "POKEGEN_MAX_WAIT=5 python -m loadtest ramp" in text
     assert "nothing/run.json cannot be read" in text
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
