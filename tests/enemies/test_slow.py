@@ -12,11 +12,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection, HTTPResponse
+from typing import NamedTuple
+
+import pytest
 
 from tests.enemies.wire import head
 from tests.service.stack import Stack, direct_session, running, wait_until
 
 HEADS = BODIES = 300
+PLAIN = 64  # on the plain port
 TIMEOUT = 10  # client_header_timeout and client_body_timeout in nginx.conf
 TYPE = b"Content-Type: application/json"
 UNFINISHED_HEAD = head(b"GET", b"/generate")[:-2]
@@ -96,21 +100,38 @@ class Reader:
         self._thread.join()
 
 
-def test_hundreds_of_slow_heads_and_bodies_hold_nobody_up(stack: Stack) -> None:
+class Siege(NamedTuple):
+    """After how many seconds each slow connection was cut off, and what a reader saw meanwhile."""
+
+    heads: list[float]
+    bodies: list[float]
+    plain: list[float]
+    reader: Reader
+
+
+@pytest.fixture(scope="module")
+def siege(stack: Stack) -> Siege:
+    """All who are slow, at once, until the last of them is cut off."""
+    plain_port = int(stack.http.rpartition(":")[2])
     with (
         slow(stack.port, HEADS, UNFINISHED_HEAD, piece=b"X: a\r\n") as heads,
         slow(stack.port, BODIES, UNFINISHED_BODY) as bodies,
+        slow(plain_port, PLAIN, UNFINISHED_BODY) as plain,
         Reader(stack.url) as reader,
     ):
 
         def all_are_cut() -> bool:
-            heads.drip()
-            bodies.drip()
+            for each in (heads, bodies, plain):
+                each.drip()
             time.sleep(0.45)
-            return len(heads.cut) == HEADS and len(bodies.cut) == BODIES
+            return (len(heads.cut), len(bodies.cut), len(plain.cut)) == (HEADS, BODIES, PLAIN)
 
-        wait_until(all_are_cut, within=4 * TIMEOUT, what="nginx to cut them off")
-    cut = heads.cut + bodies.cut
+        wait_until(all_are_cut, within=4 * TIMEOUT, what="all of them to be cut off")
+    return Siege(heads.cut, bodies.cut, plain.cut, reader)
+
+
+def test_hundreds_of_slow_heads_and_bodies_hold_nobody_up(siege: Siege) -> None:
+    cut, reader = siege.heads + siege.bodies, siege.reader
     assert min(cut) > TIMEOUT / 2
     assert set(reader.statuses) == {200}
     assert len(reader.seconds) > 20
@@ -123,11 +144,16 @@ def test_hundreds_of_slow_heads_and_bodies_hold_nobody_up(stack: Stack) -> None:
     )
 
 
+def test_the_plain_port_gives_its_threads_back(siege: Siege) -> None:
+    """It is the operator's: what is slow there holds a thread, but not for ever."""
+    assert len(siege.plain) == PLAIN
+
+
 def test_bodies_that_never_pause_long_enough_shut_nobody_out(new_stack: Callable[..., Stack]) -> None:
     """A byte now and then keeps such a connection for hours; so one address has only so many of them at once."""
     few = {"POKEGEN_THREADS": "32", "POKEGEN_MAX_RUNNING": "4", "POKEGEN_MAX_WAITING": "4"}
     with (
-        running(new_stack(POKEGEN_ADDRESS_AT_ONCE="4", **few)) as stack,
+        running(new_stack(POKEGEN_ADDRESS_AT_ONCE="8", **few)) as stack,
         slow(stack.port, 100, UNFINISHED_BODY, piece=b"a") as bodies,
         Reader(stack.url) as reader,
     ):
@@ -146,17 +172,3 @@ def post_from(address: str, port: int) -> HTTPResponse:
     connection.request("POST", "/generate", b'{"length": 1}', {"Content-Type": "application/json"})
     with contextlib.closing(connection):
         return connection.getresponse()
-
-
-def test_the_plain_port_gives_its_threads_back(stack: Stack) -> None:
-    """It is the operator's: what is slow there holds a thread, but not for ever."""
-    plain, count = int(stack.http.rpartition(":")[2]), 64
-    with slow(plain, count, UNFINISHED_BODY) as bodies, Reader(stack.url) as reader:
-
-        def all_are_cut() -> bool:
-            bodies.drip()
-            time.sleep(0.2)
-            return len(bodies.cut) == count
-
-        wait_until(all_are_cut, within=40, what="uWSGI to give up")
-    assert set(reader.statuses) == {200}

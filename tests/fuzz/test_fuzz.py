@@ -3,8 +3,11 @@
 `scripts/fuzz` looks for more.
 """
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -36,10 +39,20 @@ def replay(command: list[str], name: str) -> None:
     assert f"{len(list((CORPUS / name).iterdir()))} inputs, {RUNS[name]} mutations" in done.stdout
 
 
+@pytest.fixture(scope="module")
+def readers() -> Iterator[dict[str, Future[None]]]:
+    """All targets in Python, side by side."""
+    replays = [sys.executable, "-m", "tests.fuzz.replay", "--runs"]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {
+            name: pool.submit(replay, [*replays, f"{RUNS[name]}", name, f"{CORPUS / name}"], name)
+            for name in PYTHON
+        }
+
+
 @pytest.mark.parametrize("name", PYTHON)
-def test_a_reader(name: str) -> None:
-    command = [sys.executable, "-m", "tests.fuzz.replay", name, "--runs", f"{RUNS[name]}", f"{CORPUS / name}"]
-    replay(command, name)
+def test_a_reader(readers: dict[str, Future[None]], name: str) -> None:
+    readers[name].result()
 
 
 @pytest.fixture(scope="module")

@@ -130,8 +130,10 @@ def test_what_nginx_refuses_by_itself_may_be_read_too(stack: Stack) -> None:
 
 def test_open_to_all_is_open_to_every_script(new_stack: Callable[..., Stack]) -> None:
     with running(new_stack(POKEGEN_CORS_ORIGINS="*")) as stack:
-        script = stack.get("/?callback=show&sample=Ash&_=1700000000000", headers={"Accept": "*/*"})
+        element = {"Accept": "*/*", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "script"}
+        script = stack.get("/?callback=show&sample=Ash&_=1700000000000", headers=element)
         assert script.headers["Content-Type"] == "text/javascript; charset=utf-8"
+        assert script.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
         assert script.text.startswith('show({"sample_text": "Ash')
         assert stack.get("/healthz", headers=FAN).headers[ALLOWED] == "*"
         for origin in (FAN, {}):

@@ -61,12 +61,11 @@ def test_memory_and_threads(idle: "subprocess.Popen[bytes]") -> None:
 def test_a_busy_box_takes_a_processor(
     busy: "subprocess.Popen[bytes]", idle: "subprocess.Popen[bytes]"
 ) -> None:
-    shares = []
-    for process in (busy, idle):
-        meter = meter_of(process)
+    meters = [meter_of(process) for process in (busy, idle)]
+    for meter in meters:
         assert meter.row()["cpu_share"] is None  # not known yet
-        time.sleep(1)
-        shares.append(meter.row()["cpu_share"] or 0)
+    time.sleep(1)
+    shares = [meter.row()["cpu_share"] or 0 for meter in meters]
     assert 0.1 < shares[0] < 1.2  # others want the processors too
     assert shares[1] < 0.05
 
