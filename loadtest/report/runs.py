@@ -18,7 +18,7 @@ Numbers = NDArray[np.float64]
 
 RUNS = Path("run/loadtest")
 
-ENDINGS: tuple[Ending, ...] = get_args(Ending)
+ENDINGS: tuple[str, ...] = get_args(Ending)
 
 # Columns by file: those of words, and those of numbers (NaN where nothing is written).
 WORDS = {"readers.csv": ("story", "ending", "error"), "box.csv": ()}
