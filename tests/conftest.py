@@ -1,6 +1,7 @@
 """What tests of several rooms share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
@@ -8,8 +9,10 @@ from playwright.sync_api import Browser
 from loadtest.chromium import chromium
 from server.weights import Checkpoint, HParams, open_checkpoint
 from tests.checkpoints import write_transformers
+from tests.service.stack import Stack
 
 TINY = HParams(n_vocab=512, n_ctx=256, n_embd=64, n_head=4, n_layer=2)
+SLOW = HParams(n_vocab=1000, n_ctx=1024, n_embd=256, n_head=4, n_layer=6)
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +22,24 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkp
     write_transformers(directory, TINY, add_bos=True)
     with open_checkpoint(directory) as checkpoint:
         yield checkpoint
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that keeps the NumPy engine busy for seconds; random weights."""
+    directory = tmp_path_factory.mktemp("checkpoint") / "slow"
+    write_transformers(directory, SLOW)
+    return directory
+
+
+@pytest.fixture
+def new_stack(environment: dict[str, str], tmp_path: Path) -> Callable[..., Stack]:
+    """Makes services of a test's own, with other variables than `environment`; the test starts and stops them."""
+
+    def make(**variables: str) -> Stack:
+        return Stack(tmp_path / "log", environment | variables)
+
+    return make
 
 
 @pytest.fixture(scope="session")

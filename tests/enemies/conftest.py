@@ -4,8 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
@@ -58,13 +57,3 @@ def accepts(port: int) -> bool:
     except ConnectionRefusedError:
         return False
     return True
-
-
-@pytest.fixture
-def new_stack(environment: dict[str, str], tmp_path: Path) -> Callable[..., Stack]:
-    """Makes services of a test's own, with other variables; the test starts and stops them."""
-
-    def make(**variables: str) -> Stack:
-        return Stack(tmp_path / "log", environment | variables)
-
-    return make

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from server.weights import HParams
-from tests.checkpoints import write_transformers
 from tests.faults.footprint import Footprint, footprint
 from tests.faults.readers import LONG, MEDIUM, SHORT, Newcomers, ask
 from tests.faults.table import Row, write_table
@@ -69,14 +67,6 @@ def record(request: pytest.FixtureRequest, rows: list[Row]) -> Record:
         rows.append(Row(fault, in_flight, saw, seconds, test))
 
     return write
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights, n_ctx 1024."""
-    directory = tmp_path_factory.mktemp("faults") / "checkpoint"
-    write_transformers(directory, HParams(n_vocab=1000, n_ctx=1024, n_embd=256, n_head=4, n_layer=6))
-    return directory
 
 
 @pytest.fixture(scope="session")
@@ -150,16 +140,6 @@ def text(everlasting: Stack) -> str:
     answer = ask(everlasting.url, LONG)
     assert answer.whole
     return answer.text
-
-
-@pytest.fixture
-def new_stack(environment: dict[str, str], tmp_path: Path) -> Callable[..., Stack]:
-    """Makes services of a test's own, with other variables; the test starts and stops them."""
-
-    def make(**variables: str) -> Stack:
-        return Stack(tmp_path / "log", environment | variables)
-
-    return make
 
 
 @pytest.fixture

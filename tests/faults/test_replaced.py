@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from server.weights import HParams
 from tests.checkpoints import write_transformers
+from tests.conftest import SLOW
 from tests.faults.conftest import CollectedStack, Record
 from tests.faults.readers import MEDIUM, Newcomers, ask, in_flight
 from tests.service.stack import is_alive, wait_until
@@ -17,8 +17,7 @@ from tests.service.stack import is_alive, wait_until
 @pytest.fixture(scope="session")
 def another_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("faults") / "another"
-    sizes = HParams(n_vocab=1000, n_ctx=1024, n_embd=256, n_head=4, n_layer=6)
-    write_transformers(directory, sizes, seed=1)
+    write_transformers(directory, SLOW, seed=1)
     return directory
 
 
