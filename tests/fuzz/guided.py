@@ -18,7 +18,8 @@ def main() -> None:
     """Runs until libFuzzer ends the process."""
     name, *options = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # libFuzzer handles it, unless somebody else does
-    atheris.Setup([name, *options], TARGETS[name])
+    again = f"{sys.executable} -m tests.fuzz.guided {name}"  # what libFuzzer runs to merge one corpus into another
+    atheris.Setup([again, *options], TARGETS[name])
     atheris.Fuzz()
 
 

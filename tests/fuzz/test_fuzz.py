@@ -20,7 +20,7 @@ RUNS = {
     "card": 400,
     "checkpoint": 400,
     "file": 400,
-    "packed": 200,
+    "packed": 100,
     "readme": 200,
     "table": 2000,
     "tokenizer": 400,
