@@ -25,6 +25,7 @@ from rich.table import Table
 from tests.fuzz.targets import BUILD, CORPUS, NATIVE, ROOT, TARGETS, Target
 
 RUN = ROOT / "run" / "fuzz"
+MEMORY = Path("/dev/shm")  # noqa: S108 - where no disk is waited for
 LEDGER = RUN / "ledger.jsonl"  # a line for every turn of a target
 
 TURN = 300  # seconds at most, so that who interrupts has had something of every target
@@ -224,7 +225,9 @@ def main(names: tuple[str, ...], minutes: float, jobs: int, ledger: bool) -> Non
     for turn in past():
         had[turn.target] += int(turn.cpu_seconds)
     hungriest = sorted(names or TARGETS, key=lambda name: had[name])
-    with tempfile.TemporaryDirectory(prefix="pokegen-fuzz-") as scratch:
+    with tempfile.TemporaryDirectory(
+        prefix="pokegen-fuzz-", dir=MEMORY if MEMORY.is_dir() else None
+    ) as scratch:
         fuzzing = Fuzzing(hungriest, minutes * 60, jobs, scratch)
         with suppress(KeyboardInterrupt):
             fuzzing.run(console)
