@@ -91,9 +91,12 @@ def test_no_more_are_begun_than_keep_their_pace_and_who_would_wait_is_told_at_on
 
 
 def test_one_address_has_so_many_texts_at_once_and_leaves_room_for_others(crowd: Crowd) -> None:
-    answers = [crowd.ask("198.51.100.1") for _ in range(AT_ONCE + 2)]
-    assert [answer.status_code for answer in answers] == [200] * AT_ONCE + [429] * 2
-    assert "You may have 4 texts at once" in answers[-1].json()["detail"]
+    with ThreadPoolExecutor(AT_ONCE + 2) as pool:  # at once, or the first has ended when the last comes
+        answers = list(pool.map(crowd.ask, ["198.51.100.1"] * (AT_ONCE + 2)))
+    assert sorted(answer.status_code for answer in answers) == [200] * AT_ONCE + [429] * 2
+    for answer in answers:
+        if answer.status_code == 429:
+            assert "You may have 4 texts at once" in answer.json()["detail"]
     assert crowd.ask("198.51.100.2").status_code == 200
 
     def has_its_places_again() -> bool:
