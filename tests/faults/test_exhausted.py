@@ -124,7 +124,9 @@ def test_the_disk_is_full(new_stack: Callable[..., Stack], record: Record, text:
     """run/ and the log are on a disk of their own, which is full."""
     namespace = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
     if subprocess.run([*namespace, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True).returncode:
-        pytest.skip("a small disk can be mounted by root, or where users may have namespaces")
+        pytest.skip(
+            "mounting a small disk takes root's rights, which a plain container lacks, or user namespaces"
+        )
     stack = new_stack()
     (ROOT / "run").mkdir(exist_ok=True)
     mount = "mount -t tmpfs -o size=1m tmpfs run && exec scripts/run 2>run/log"
