@@ -36,9 +36,7 @@ WORDS_PER_SECOND = 4.0  # how fast people read
 AWAY_SECONDS = 5.0  # where the service does not say when to come back
 QUICKEST_SECONDS = 0.1  # from one request of a reader to the next: an address may not ask all the time
 CROWD_SECONDS = 10.0  # from one crowd to the next
-ARRIVAL_SECONDS = (
-    5.0  # in which it comes: all at one instant would queue here, where a single process opens connections
-)
+ARRIVAL_SECONDS = 5.0  # in which it comes: all at one instant would queue in this single process
 PERMALINKS = 8
 
 
