@@ -52,6 +52,15 @@ class Settings(BaseSettings):
             " the address of an MLflow server."
         ),
     ] = "sqlite:///run/registry/mlflow.db"
+    watch: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=86_400,
+            description="Seconds between two looks for another checkpoint, in the directory's files or under the registry's alias,"
+            " which then answers without a pause. 0: `pokegen reload` alone does that.",
+        ),
+    ] = 0.0
     engine: Annotated[
         EngineName,
         Field(

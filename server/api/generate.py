@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Generator
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 
@@ -24,7 +25,8 @@ from server.api.schemas import (
 )
 from server.api.sentences import until_last_sentence_end
 from server.api.shares import take_share
-from server.engine import MAX_SEED, Engine, Generation, PromptTooLongError, Sample, SamplingParams, Timing
+from server.engine import MAX_SEED, Generation, PromptTooLongError, Sample, SamplingParams, Timing
+from server.serving import Served, get_serving
 from server.settings import Settings
 
 blueprint = APIBlueprint("generate", __name__, abp_tags=[Tag(name="Episodes")])
@@ -60,23 +62,30 @@ def write(asked: GenerateQuery, prefix_field: str = "prefix") -> GenerateAnswer:
 
     prefix_field: what the reader knows the prefix as, for the error when it is too long.
     """
-    generation, prefix = _begin(asked, prefix_field)
-    generation.result()
-    require_reader(generation)
-    return _answer(generation, prefix, asked)
+    begun = _begin(asked, prefix_field)
+    begun.generation.result()
+    require_reader(begun.generation)
+    return _answer(begun, asked)
 
 
 def _generate(asked: GenerateQuery) -> Response:
     if asked.stream or request.accept_mimetypes.best_match([page.JSON, EVENT_STREAM]) == EVENT_STREAM:
-        return event_stream(_events(*_begin(asked), asked))
+        return event_stream(_events(_begin(asked), asked))
     body = write(asked).model_dump_json() + "\n"
     return Response(body, mimetype=page.JSON, headers={"Cache-Control": "no-store"})
 
 
-def _begin(asked: GenerateQuery, prefix_field: str = "prefix") -> tuple[Generation, str]:
-    """The generation, which ends when its reader leaves, and the prefix that it goes on from."""
+@dataclass(frozen=True)
+class _Begun:
+    """A generation, which ends when its reader leaves, the prefix that it goes on from, and the checkpoint that does."""
+
+    generation: Generation
+    prefix: str
+    served: Served
+
+
+def _begin(asked: GenerateQuery, prefix_field: str = "prefix") -> _Begun:
     settings: Settings = current_app.extensions["settings"]
-    engine: Engine = current_app.extensions["engine"]
     if asked.nsamples > settings.max_samples:
         raise field_problem(
             "nsamples", f"Input should be at most {settings.max_samples}; it is {asked.nsamples}"
@@ -84,22 +93,27 @@ def _begin(asked: GenerateQuery, prefix_field: str = "prefix") -> tuple[Generati
 
     take_share(asked.nsamples)
     prefix = asked.prefix if asked.prefix.strip() else settings.opening
+    params = _sampling_params(asked, settings)
+
+    def submit(served: Served) -> _Begun:
+        return _Begun(served.engine.submit(prefix, params, settings.request_timeout), prefix, served)
+
     try:
-        generation = engine.submit(prefix, _sampling_params(asked, settings), settings.request_timeout)
+        begun = get_serving().ask(submit)
     except PromptTooLongError as error:
         raise field_problem(
             prefix_field,
             f"It is {error.tokens} tokens long and may be {error.limit} at most"
-            f" (n_ctx {engine.hparams.n_ctx}, one of them for the answer); shorten it",
+            f" (n_ctx {error.limit + 1}, one of them for the answer); shorten it",
         ) from None
-    cancel_if_reader_leaves(generation)
-    return generation, prefix
+    cancel_if_reader_leaves(begun.generation)
+    return begun
 
 
-def _events(generation: Generation, prefix: str, asked: GenerateQuery) -> Generator[str]:
+def _events(begun: _Begun, asked: GenerateQuery) -> Generator[str]:
     """The texts piece by piece, the place in the queue until they begin, and the whole answer at the end."""
-    engine: Engine = current_app.extensions["engine"]
-    unsaid_prefix = [prefix if asked.include_prefix else ""] * asked.nsamples
+    generation, engine = begun.generation, begun.served.engine
+    unsaid_prefix = [begun.prefix if asked.include_prefix else ""] * asked.nsamples
     left_away = {"sample"} if asked.nsamples == 1 else None
     for piece in generation.stream(idle=IDLE_SECONDS, pause=partial(pause_seconds, engine)):
         if piece:
@@ -112,7 +126,7 @@ def _events(generation: Generation, prefix: str, asked: GenerateQuery) -> Genera
         else:
             yield HEARTBEAT
     require_reader(generation)
-    yield event(_answer(generation, prefix, asked).model_dump_json(), "done")
+    yield event(_answer(begun, asked).model_dump_json(), "done")
 
 
 def _sampling_params(asked: GenerateQuery, settings: Settings) -> SamplingParams:
@@ -127,7 +141,8 @@ def _sampling_params(asked: GenerateQuery, settings: Settings) -> SamplingParams
     )
 
 
-def _answer(generation: Generation, prefix: str, asked: GenerateQuery) -> GenerateAnswer:
+def _answer(begun: _Begun, asked: GenerateQuery) -> GenerateAnswer:
+    generation, prefix = begun.generation, begun.prefix
     samples = [_record(sample, prefix, asked) for sample in generation.samples]
     made = sum(sample.tokens for sample in samples)
     return GenerateAnswer(
@@ -140,7 +155,8 @@ def _answer(generation: Generation, prefix: str, asked: GenerateQuery) -> Genera
             completion_tokens=made,
             total_tokens=generation.prompt_tokens + made,
         ),
-        model=current_app.extensions["model"],
+        model=begun.served.model,
+        fingerprint=begun.served.fingerprint,
         timing=_timing(generation.timing, made),
     )
 

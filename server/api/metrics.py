@@ -7,21 +7,21 @@ from collections.abc import Iterator
 
 from flask import Flask, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from server.engine import Engine
+from server.serving import Serving
 
 
 class EngineCollector(Collector):
     """Asks the engine for its statistics at each scrape, so that between scrapes nothing is counted twice."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
 
     def collect(self) -> Iterator[Metric]:
         """A family a figure."""
-        now = self._engine.statistics()
+        now = self._serving.statistics()
         gauges = {
             "samples_running": ("Samples that are being generated", now.running),
             "samples_waiting": ("Samples that wait for their turn", now.waiting),
@@ -49,12 +49,15 @@ class EngineCollector(Collector):
         for reason, count in now.ended.items():
             ended.add_metric([reason], count)
         yield ended
+        served = self._serving.current
+        about = {"model": served.model, "fingerprint": served.fingerprint}
+        yield InfoMetricFamily("pokegen_model", "What answers", about)
 
 
 def register(app: Flask) -> None:
     """Answer /metrics."""
     registry = CollectorRegistry()
-    registry.register(EngineCollector(app.extensions["engine"]))
+    registry.register(EngineCollector(app.extensions["serving"]))
 
     @app.get("/metrics", doc_ui=False)
     def metrics() -> Response:

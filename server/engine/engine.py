@@ -18,7 +18,7 @@ from server.engine.errors import (
     PromptTooLongError,
 )
 from server.engine.generation import Generation, Sample
-from server.engine.kv_blocks import KVBlocks
+from server.engine.kv_blocks import KVBlocks, blocks_for
 from server.engine.sampling import SamplingParams
 from server.engine.scheduler import Drawn, Ending, Outlook, Scheduler, Sequence, Slice, Start
 from server.weights import HParams, Tokenizer
@@ -106,6 +106,7 @@ class Engine:
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._closed = False
+        self._retired = False
         self._on_crash = on_crash
         self._steps = 0
         self._tokens = 0
@@ -128,7 +129,7 @@ class Engine:
 
         Raises PromptTooLongError where not one new token fits; EngineBusyError where the queue is full, or where
         others wait and it would wait longer than `timeout` or `max_wait` at the measured speed; EngineClosedError after
-        `close`; ValueError for an empty list or a token outside of the vocabulary.
+        `retire` or `close`; ValueError for an empty list or a token outside of the vocabulary.
         """
         tokens = self.tokenizer.encode_prompt(prompt) if isinstance(prompt, str) else list(prompt)
         if not tokens or not all(0 <= token < self.hparams.n_vocab for token in tokens):
@@ -159,7 +160,7 @@ class Engine:
     @property
     def alive(self) -> bool:
         """Whether the engine takes submissions."""
-        return not self._closed and self._thread.is_alive()
+        return not self._closed and not self._retired and self._thread.is_alive()
 
     @property
     def running(self) -> int:
@@ -191,6 +192,24 @@ class Engine:
         with self._lock:
             start = self._current_outlook().waiting.get(generation)
             return Place(start.ahead, start.steps * self._step_seconds) if start else None
+
+    def limit_blocks(self, n: int) -> None:
+        """Let the key/value cache use n blocks at most, or as many as it has used already; enough for n_ctx tokens."""
+        with self._work:
+            self._kv_blocks.limit(max(n, blocks_for(self.hparams.n_ctx)))
+            self._work.notify()
+
+    @property
+    def used_blocks(self) -> int:
+        """How many blocks of the cache have ever been used, and so take memory."""
+        return self._kv_blocks.n_used
+
+    def retire(self) -> None:
+        """Take nothing new, finish what was begun, also what waits, and stop the thread. Harmless twice."""
+        with self._work:
+            self._retired = True
+            self._work.notify()
+        self._thread.join()
 
     def close(self) -> None:
         """Stop the thread after its present step; what has not ended fails with EngineClosedError. Harmless twice."""
@@ -226,6 +245,8 @@ class Engine:
             while not self._closed:
                 if batch := self._scheduler.schedule():
                     return batch
+                if self._retired:
+                    break
                 self._work.wait()
             return []
 

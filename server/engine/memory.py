@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from server.engine.cgroup import own_groups
@@ -13,6 +14,34 @@ from server.weights import HParams
 LIMITS = ("memory.max", "memory.limit_in_bytes")
 
 MIB = 2**20
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What an engine may take, in bytes: its model, and n_blocks blocks of the key/value cache."""
+
+    model_bytes: int
+    block_bytes: int
+    n_blocks: int
+    limit: int  # of all that this process takes
+    process_bytes: int  # what it takes beside engines
+
+    def blocks_beside(self, other: "MemoryPlan", used_blocks: int, hparams: HParams) -> int:
+        """How many blocks fit beside another engine, which uses no more than so many any longer.
+
+        Raises NotEnoughMemoryError where not even one sequence of n_ctx tokens fits.
+        """
+        taken = self.process_bytes + other.model_bytes + used_blocks * other.block_bytes
+        one_sequence = blocks_for(hparams.n_ctx)
+        affordable = (self.limit - taken - self.model_bytes) // self.block_bytes
+        if affordable < one_sequence:
+            needed = self.model_bytes + one_sequence * self.block_bytes
+            raise NotEnoughMemoryError(
+                f"the memory limit is {self.limit // MIB} MiB, of which {taken // MIB} MiB are taken until the last texts"
+                f" of the present checkpoint are done, and the new one needs {needed // MIB} MiB: allow more memory,"
+                " or restart the service"
+            )
+        return min(self.n_blocks, affordable)
 
 
 def memory_limit(groups: Iterable[Path] | None = None) -> int:

@@ -159,7 +159,7 @@ def test_a_path_cannot_forge_a_line(client: FlaskClient, log: Callable[[], list[
 def test_an_unexpected_error_is_a_problem_document_and_its_traceback_one_line_of_the_log(
     small: Small, log: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    small.client.application.extensions["engine"] = None  # nothing that runs can be like this
+    small.client.application.extensions["serving"] = None  # nothing that runs can be like this
     response = small.client.get("/generate", headers={"X-Request-ID": "r-2"})
     assert (response.status_code, response.content_type) == (500, "application/problem+json")
     assert response.get_json()["request_id"] == "r-2"
