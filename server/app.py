@@ -19,6 +19,7 @@ from server.api import (
     generate,
     head,
     health,
+    kept,
     keys,
     metrics,
     page,
@@ -129,6 +130,7 @@ def assemble(settings: Settings, serving: Serving, api_keys: Keys | None = None)
     well_formed.register(app)
     departures.register(app)
     shares.register(app)
+    kept.register(app)
     metrics.register(app)
     app.register_api(generate.blueprint)
     app.register_api(card.blueprint)

@@ -22,9 +22,9 @@ Answer = TypeVar("Answer")
 class Served:
     """A checkpoint that answers.
 
-    model: its name. created: when it was loaded, in seconds since 1970. stamp: of its files; another one, when these
-    change. fingerprint: what a text depends on beside its request. plan: what memory its engine may take. card_forms: what /model
-    shows.
+    plan: what memory its engine may take. model: its name. created: when it was loaded, in seconds since 1970. stamp: of
+    its files; another one, when these change. fingerprint: what a text depends on beside its request. card_forms: what
+    /model shows.
     """
 
     engine: Engine
@@ -36,8 +36,8 @@ class Served:
     card_forms: "Forms"
 
 
-# Loads what is to be served and proves it by making tokens: beside what is served now, which goes on, or at the start beside
-# nothing. What is served now is the answer where nothing has changed.
+# Loads what is to be served and proves it by making tokens: beside what is served now, which goes on, or at the start
+# beside nothing. What is served now is the answer where nothing has changed.
 Load = Callable[[Served | None], Served]
 
 
@@ -108,7 +108,7 @@ class Serving:
             self._reload.release()
 
     def statistics(self) -> Statistics:
-        """Of all engines together: what is counted never goes back. Blocks, limit and step time are the current one's."""
+        """Of all engines together, so that no count goes back. Blocks, limit and step time are the current one's."""
         with self._lock:
             now = self._current.engine.statistics()
             if self._retiring:

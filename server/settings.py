@@ -57,8 +57,8 @@ class Settings(BaseSettings):
         Field(
             ge=0,
             le=86_400,
-            description="Seconds between two looks for another checkpoint, in the directory's files or under the registry's alias,"
-            " which then answers without a pause. 0: `pokegen reload` alone does that.",
+            description="Seconds between two looks for another checkpoint, in the directory or under the registry's"
+            " alias, which then answers without a pause. 0: `pokegen reload` alone does that.",
         ),
     ] = 0.0
     engine: Annotated[

@@ -32,9 +32,7 @@ def reload() -> dict[str, Any]:
     except ReloadRunsError as error:
         raise ProblemError(HTTPStatus.CONFLICT, f"{error}.") from error
     except (SettingsError, CheckpointError, EngineError, OSError, ValueError) as error:
-        raise ProblemError(
-            HTTPStatus.UNPROCESSABLE_ENTITY, f"It stays as it was: {error}"
-        ) from error
+        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, f"It stays as it was: {error}") from error
     if gate and keys:
         gate.open_to(keys)
     served = serving.current

@@ -9,7 +9,7 @@ import click
 from server.commands.console import examples
 from server.settings import load_settings
 
-PATIENCE = 600.0  # seconds: a large checkpoint is packed for a minute, and the last texts of the one before must be done
+PATIENCE = 600.0  # seconds: a large checkpoint is packed for a minute, and waits for the last texts of the one before
 
 
 @click.command(

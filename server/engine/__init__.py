@@ -102,8 +102,8 @@ def create_engine(
 ) -> Engine:
     """An engine for a checkpoint, which has proven itself by making a few tokens.
 
-    threads and isa are `load_model`'s, plan is `plan_memory`'s, usable_blocks is how many of its blocks
-    may be used until `Engine.limit_blocks` says otherwise, and the other arguments are `Engine`'s. Raises what `load_model` raises,
+    threads and isa are `load_model`'s, plan is `plan_memory`'s, usable_blocks is how many of its blocks may be used
+    until `Engine.limit_blocks` says otherwise, and the other arguments are `Engine`'s. Raises what `load_model` raises,
     NotEnoughMemoryError, and EngineFailedError where the first token fails.
     """
     n_blocks = (plan or plan_memory(checkpoint.hparams, name, max_running)).n_blocks

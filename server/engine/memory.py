@@ -37,9 +37,9 @@ class MemoryPlan:
         if affordable < one_sequence:
             needed = self.model_bytes + one_sequence * self.block_bytes
             raise NotEnoughMemoryError(
-                f"the memory limit is {self.limit // MIB} MiB, of which {taken // MIB} MiB are taken until the last texts"
-                f" of the present checkpoint are done, and the new one needs {needed // MIB} MiB: allow more memory,"
-                " or restart the service"
+                f"the memory limit is {self.limit // MIB} MiB, of which {taken // MIB} MiB are taken until the last"
+                f" texts of the present checkpoint are done, and the new one needs {needed // MIB} MiB: allow more"
+                " memory, or restart the service"
             )
         return min(self.n_blocks, affordable)
 

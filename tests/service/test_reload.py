@@ -91,7 +91,9 @@ def test_200_readers_during_five_swaps_one_of_them_corrupt(stack: Stack, place: 
                 if seed is None:
                     assert "model.safetensors" in reloaded.stderr
                 fingerprints.append(stack.get("/generate?length=1").json()["fingerprint"])
-            wait_until(lambda since=answers: answers > since + 2 * READERS, within=60, what="texts of the last")
+            wait_until(
+                lambda since=answers: answers > since + 2 * READERS, within=60, what="texts of the last"
+            )
         finally:
             ends = True
         for reader in readers:

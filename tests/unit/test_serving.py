@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -130,11 +131,15 @@ def test_memory_for_both_is_found_before_anything_is_loaded(
     place.lay(2)
     both = old.plan.process_bytes + 2 * old.plan.model_bytes
     used = old.engine.used_blocks * old.plan.block_bytes
-    monkeypatch.setattr("server.engine.memory_limit", lambda: both + used + (one_sequence - 1) * old.plan.block_bytes)
+    monkeypatch.setattr(
+        "server.engine.memory_limit", lambda: both + used + (one_sequence - 1) * old.plan.block_bytes
+    )
     with pytest.raises(NotEnoughMemoryError, match="allow more memory"):
         place.serving.reload()
     assert place.text() == before
-    monkeypatch.setattr("server.engine.memory_limit", lambda: both + used + one_sequence * old.plan.block_bytes)
+    monkeypatch.setattr(
+        "server.engine.memory_limit", lambda: both + used + one_sequence * old.plan.block_bytes
+    )
     begun = old.engine.submit("Ash", LONG)
     assert place.serving.reload()
     new = place.serving.current
@@ -179,7 +184,7 @@ def test_counts_never_go_back(place: Place) -> None:
         place.lay(seed)
         assert place.serving.reload()
         seen.append(place.serving.statistics())
-    for earlier, later in zip(seen, seen[1:], strict=False):
+    for earlier, later in pairwise(seen):
         assert later.tokens >= earlier.tokens
         assert later.steps >= earlier.steps
         assert later.ended["length"] >= earlier.ended["length"]
