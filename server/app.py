@@ -4,6 +4,7 @@ import atexit
 import os
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 
 from flask_openapi3 import Info, OpenAPI
@@ -30,7 +31,7 @@ from server.api import (
     well_formed,
 )
 from server.api.openai import completions, models
-from server.engine import create_engine, plan_memory
+from server.engine import Generation, create_engine, plan_memory
 from server.keys import Keys, read_keys
 from server.logs import configure_logging, log_access
 from server.serving import Served, Serving
@@ -49,17 +50,18 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     settings = settings or load_settings()
     configure_logging(settings.log_level)
     api_keys = read_keys(settings)
-    serving = Serving(partial(load, settings))
+    texts = metrics.Texts()
+    serving = Serving(partial(load, settings, texts.count))
     atexit.register(serving.close)
     if settings.watch:
         watch(serving, settings.watch)
-    return assemble(settings, serving, api_keys)
+    return assemble(settings, serving, texts, api_keys)
 
 
-def load(settings: Settings, beside: Served | None = None) -> Served:
+def load(settings: Settings, on_done: Callable[[Generation], None], beside: Served | None = None) -> Served:
     """The checkpoint of the settings, ready to answer; `beside` itself, where it is that already.
 
-    Raises SettingsError, CheckpointError and EngineError.
+    on_done: is told of each generation that has ended. Raises SettingsError, CheckpointError and EngineError.
     """
     found = find_checkpoint(settings.checkpoint, settings.registry)
     with open_checkpoint(found.directory) as checkpoint:
@@ -82,6 +84,7 @@ def load(settings: Settings, beside: Served | None = None) -> Served:
             isa=settings.isa,
             plan=plan,
             usable_blocks=usable_blocks,
+            on_done=on_done,
             on_crash=_end_process_soon,
         )
         return Served(
@@ -103,8 +106,13 @@ def _end_process_soon() -> None:
         os._exit(1)
 
 
-def assemble(settings: Settings, serving: Serving, api_keys: Keys | None = None) -> OpenAPI:
-    """Put the parts together. api_keys: who may ask for texts; by default everybody."""
+def assemble(
+    settings: Settings, serving: Serving, texts: metrics.Texts, api_keys: Keys | None = None
+) -> OpenAPI:
+    """Put the parts together.
+
+    texts: counts what the engines of `serving` write. api_keys: who may ask for texts; by default everybody.
+    """
     app = OpenAPI(
         __name__,
         info=Info(title="Pokegen", version="1", description="Episodes of an anime that never aired."),
@@ -131,7 +139,7 @@ def assemble(settings: Settings, serving: Serving, api_keys: Keys | None = None)
     departures.register(app)
     shares.register(app)
     kept.register(app)
-    metrics.register(app)
+    metrics.register(app, texts)
     app.register_api(generate.blueprint)
     app.register_api(card.blueprint)
     app.register_api(compat.blueprint)

@@ -22,9 +22,9 @@ Answer = TypeVar("Answer")
 class Served:
     """A checkpoint that answers.
 
-    plan: what memory its engine may take. model: its name. created: when it was loaded, in seconds since 1970. stamp: of
-    its files; another one, when these change. fingerprint: what a text depends on beside its request. card_forms: what
-    /model shows.
+    plan: what memory its engine may take. model: its name. created: when it was loaded, in seconds since 1970. stamp:
+    of its files; another one, when these change. fingerprint: what a text depends on beside its request. card_forms:
+    what /model shows.
     """
 
     engine: Engine
@@ -48,11 +48,13 @@ class ReloadRunsError(Exception):
 class Serving:
     """What is served, and how it is replaced. Safe to use from every thread.
 
-    closed: set by `close`. Raises what `load` raises.
+    closed: set by `close`. replaced, refused: how often `reload` took another checkpoint, and how often it raised. Raises what `load` raises.
     """
 
     def __init__(self, load: Load) -> None:
         self.closed = threading.Event()
+        self.replaced = 0
+        self.refused = 0
         self._load = load
         self._current = load(None)
         self._reload = threading.Lock()
@@ -93,11 +95,15 @@ class Serving:
             new = old
             try:
                 new = self._load(old)
+            except BaseException:
+                self.refused += 1
+                raise
             finally:
                 if new is old:
                     old.engine.limit_blocks(old.plan.n_blocks)
             if new is old:
                 return False
+            self.replaced += 1
             with self._lock:
                 self._current, self._retiring = new, old.engine
             self._retirement = threading.Thread(target=self._retire, args=(old, new), daemon=True)

@@ -98,6 +98,7 @@ def create_engine(
     isa: Isa = "auto",
     plan: MemoryPlan | None = None,
     usable_blocks: int | None = None,
+    on_done: Callable[[Generation], None] = lambda _: None,
     on_crash: Callable[[], None] = lambda: None,
 ) -> Engine:
     """An engine for a checkpoint, which has proven itself by making a few tokens.
@@ -117,6 +118,7 @@ def create_engine(
         max_waiting=max_waiting,
         max_wait=max_wait,
         pace=pace,
+        on_done=on_done,
         on_crash=on_crash,
     )
     if usable_blocks is not None:

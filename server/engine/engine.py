@@ -76,6 +76,7 @@ class Engine:
     max_wait: seconds that a generation may be expected to wait; past that, likewise.
     pace: tokens a second that each running text is to keep: no more are begun than the measured speed allows; 0 does
     without. What runs already goes on, and one at least always runs.
+    on_done: called with each generation that has ended or failed, by the engine's own thread: it should be quick.
     on_crash: called if the engine's own thread ends by an error, when everybody who waited has been told.
 
     Its thread starts here, so create it after a fork, never before.
@@ -92,13 +93,15 @@ class Engine:
         max_waiting: int,
         max_wait: float = math.inf,
         pace: float = 0.0,
+        on_done: Callable[[Generation], None] = lambda _: None,
         on_crash: Callable[[], None] = lambda: None,
     ) -> None:
         self.hparams = hparams
         self.tokenizer = tokenizer
         self._core = core
         self._kv_blocks = KVBlocks(n_blocks)
-        self._scheduler = Scheduler(self._kv_blocks, max_running, max_waiting, tokenizer.end_of_text)
+        end_of_text = tokenizer.end_of_text
+        self._scheduler = Scheduler(self._kv_blocks, max_running, max_waiting, end_of_text, on_done)
         self._max_running = max_running
         self._max_wait = max_wait
         self._pace = pace

@@ -38,7 +38,7 @@ class Place:
     def load(self, beside: Served | None) -> Served:
         if beside:
             self.gate.wait(20)
-        return load(self.settings, beside)
+        return load(self.settings, lambda _: None, beside)
 
     def lay(self, seed: int) -> None:
         """Another checkpoint, by renaming, as one should."""

@@ -8,6 +8,7 @@ from flask.testing import FlaskClient
 from flask_openapi3 import OpenAPI
 
 from server.api.card import read_forms
+from server.api.metrics import Texts
 from server.app import assemble, create_app
 from server.engine import Engine, MemoryPlan
 from server.engine.core import SequentialCore
@@ -96,7 +97,9 @@ class Small:
             fingerprint="fp_small",
             card_forms=read_forms(checkpoint.directory),
         )
-        self.client = assemble(self.settings, Serving(lambda beside: beside or served)).test_client()
+        self.client = assemble(
+            self.settings, Serving(lambda beside: beside or served), Texts()
+        ).test_client()
 
 
 @pytest.fixture
