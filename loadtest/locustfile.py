@@ -8,7 +8,7 @@ The stories, and how many of a hundred readers each has where none is named on t
     ImpatientReader 20  goes away half-way, or after some seconds, in the queue too
     Sharer          15  opens one of a few permalinks, which must show the same text every time
     Script          10  posts JSON and takes texts whole, one after the other
-    Crowd            5  comes at the same moment as all others of the crowd, every ten seconds
+    Crowd            5  comes within the same five seconds as all others of the crowd, every ten seconds
 
 Whoever is turned away comes back when the service says, or a little later. With --shape the number of readers follows
 a plan (loadtest/load/shapes.py). `python -m loadtest.run` does all of it, in a box.
@@ -35,7 +35,8 @@ from loadtest.load.reading import Question, Reading, Server, Way
 WORDS_PER_SECOND = 4.0  # how fast people read
 AWAY_SECONDS = 5.0  # where the service does not say when to come back
 QUICKEST_SECONDS = 0.1  # from one request of a reader to the next: an address may not ask all the time
-CROWD_SECONDS = 10.0
+CROWD_SECONDS = 10.0  # from one crowd to the next
+ARRIVAL_SECONDS = 5.0  # in which it comes: all at one instant would queue in this single process
 PERMALINKS = 8
 
 
@@ -169,14 +170,15 @@ class Script(Reader):
 
 
 class Crowd(Reader):
-    """Comes at the same moment as all others of the crowd."""
+    """Comes when all others of the crowd come."""
 
     weight = 5
 
     @task
     def come(self) -> None:
-        """A text, at the next full ten seconds of the clock."""
-        time.sleep(CROWD_SECONDS - time.monotonic() % CROWD_SECONDS)
+        """A text, soon after the next full ten seconds of the clock."""
+        next_crowd = CROWD_SECONDS - time.monotonic() % CROWD_SECONDS
+        time.sleep(next_crowd + self.random.uniform(0, ARRIVAL_SECONDS))
         self.ask(self.question())
 
 

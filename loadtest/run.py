@@ -32,7 +32,7 @@ from loadtest.load.shapes import ShapeName
 from loadtest.meter import BOX, Meter, Row, measure
 from loadtest.report import figures, runs
 
-SEED_LEVELS = (1, 2, 3, 5, 8, 16, 32)  # readers: its knee is below the first
+SEED_LEVELS = (1, 2, 3, 5, 8, 16)  # readers: its knee is below the first
 STAGE_SECONDS = {"pokegen": 30.0, "seed": 90.0}  # of a ramp: some texts' time, and more than nginx's limit
 MINUTES = {"steady": 2.0, "spike": 3.0, "soak": 30.0}
 FIRST_READERS = 16  # of a ramp

@@ -9,6 +9,7 @@ good. So what cannot be written is kept up to a limit, then thrown away and coun
 
 import json
 import os
+import select
 import threading
 import time
 
@@ -24,6 +25,8 @@ class Relay:
 
     def __init__(self, sink: int, limit: int = KEPT_BYTES) -> None:
         self._sink = sink
+        self._writable = select.poll()
+        self._writable.register(sink, select.POLLOUT)
         self._limit = limit
         self._changed = threading.Condition()
         self._kept = bytearray()
@@ -68,6 +71,9 @@ class Relay:
         while rest:
             try:
                 written = os.write(self._sink, rest)
+            except BlockingIOError:  # the terminal or pipe was set so by another who has it
+                self._writable.poll()
+                continue
             except OSError:  # the disk is full, or the reader of the pipe has gone
                 break
             self._torn = rest[written - 1 : written] != b"\n"

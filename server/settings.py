@@ -109,7 +109,7 @@ class Settings(BaseSettings):
             le=3600,
             description="Seconds that a reader may be expected to wait; who would wait longer gets 503 at once.",
         ),
-    ] = 2.0
+    ] = 0.5
     threads: Annotated[
         int,
         Field(

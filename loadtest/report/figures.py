@@ -89,6 +89,12 @@ def per_token(requests: Table) -> Numbers:
     return np.where(told, seconds / np.where(told, gaps, 1), np.nan)
 
 
+def _whole_texts(requests: Table) -> Numbers:
+    """Seconds that complete texts took."""
+    seconds: Numbers = requests["total_s"][requests["ending"] == "complete"]
+    return seconds
+
+
 def memory_mb(box: Table) -> Numbers:
     """MiB of the box's processes: PSS, which counts shared pages once; else what the control group or RSS says."""
     for column in ("pss_mb", "cgroup_mb", "rss_mb"):
@@ -240,7 +246,7 @@ class Spike:
     """What a crowd that arrives at once does to those who are admitted, and what the others hear.
 
     before, during, after: seconds to the first token of the admitted; after is what came once all was as before
-    gaps: seconds from token to token, in the same three times
+    gaps, totals: seconds from token to token, and of whole texts, in the same three times
     refused: seconds until who was refused was told so; told: the share of them that heard when to come back (None
     where that was not written down)
     recovery: seconds after the crowd left until the admitted waited as before, None where that was never
@@ -251,17 +257,21 @@ class Spike:
     during: Spread
     after: Spread
     gaps: tuple[Spread, Spread, Spread]
+    totals: tuple[Spread, Spread, Spread]
     endings: tuple[dict[str, int], dict[str, int], dict[str, int]]
     refused: Spread
     told: float | None
     recovery: float | None
 
     @property
-    def slowdown(self) -> float | None:
-        """How many times longer the admitted wait for their first token during the spike, at the 95th percentile."""
-        if self.before[95] is None or self.during[95] is None or not self.before[95]:
-            return None
-        return self.during[95] / self.before[95]
+    def slowdowns(self) -> dict[str, float]:
+        """How many times longer all takes during the spike, at the 95th percentile; without what is not told."""
+        pairs = {
+            "the first token": (self.before[95], self.during[95]),
+            "a token after it": (self.gaps[0][95], self.gaps[1][95]),
+            "a whole text": (self.totals[0][95], self.totals[1][95]),
+        }
+        return {name: during / before for name, (before, during) in pairs.items() if before and during}
 
 
 def spike(run: Run) -> Spike | None:
@@ -284,6 +294,7 @@ def spike(run: Run) -> Spike | None:
         during=Spread.of(first_token(during)),
         after=Spread.of(first_token(after)),
         gaps=(calm.gap, Spread.of(per_token(during)), Spread.of(per_token(after))),
+        totals=(calm.total, Spread.of(_whole_texts(during)), Spread.of(_whole_texts(after))),
         endings=(calm.endings, _endings(during), _endings(after)),
         refused=Spread.of(refused["total_s"]),
         told=float(np.isfinite(refused["retry_after_s"]).mean()) if refused.has("retry_after_s") else None,

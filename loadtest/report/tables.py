@@ -325,8 +325,9 @@ def spike_table(found: Spike, about: str) -> Table:
     """Before, during and after."""
     times = [found.before, found.during, found.after]
     rows = []
-    for name, readers, first, gap, endings in zip(
-        ("before", "during", "after"), found.readers, times, found.gaps, found.endings, strict=True
+    names = ("before", "during", "after")
+    for name, readers, first, gap, total, endings in zip(
+        names, found.readers, times, found.gaps, found.totals, found.endings, strict=True
     ):
         rows.append(
             [
@@ -334,17 +335,20 @@ def spike_table(found: Spike, about: str) -> Table:
                 f"{readers:,}",
                 *(seconds(first[rank]) for rank in PERCENTILES),
                 *(seconds(gap[rank]) for rank in (50, 95)),
+                *(seconds(total[rank]) for rank in (50, 95)),
                 *(f"{endings[ending]:,}" for ending in ENDINGS),
             ]
         )
     return Table(
-        f"{about}: a crowd arrives at once. Latencies are those of the admitted. {spike_sentence(found)}",
+        f"{about}: a crowd arrives. Latencies are those of the admitted. {spike_sentence(found)}",
         [
             "time",
             "readers",
             *(f"first p{rank}" for rank in PERCENTILES),
             "per token p50",
             "per token p95",
+            "total p50",
+            "total p95",
             *ENDINGS,
         ],
         rows,
@@ -354,8 +358,9 @@ def spike_table(found: Spike, about: str) -> Table:
 def spike_sentence(found: Spike) -> str:
     """What came of it, in words."""
     parts = []
-    if found.slowdown is not None:
-        parts.append(f"p95 to the first token of the admitted was {found.slowdown:.2f} times that of before.")
+    if found.slowdowns:
+        told = ", ".join(f"{name} {times:.2f}" for name, times in found.slowdowns.items())
+        parts.append(f"At p95 the admitted waited so many times as long as before: for {told}.")
     if found.refused.count:
         when = f"{seconds(found.refused.bound(95))} at p95 ({seconds(found.refused.most)} at most)"
         told = "" if found.told is None else f", {found.told:.0%} of them with Retry-After"

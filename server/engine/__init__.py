@@ -126,7 +126,7 @@ def create_engine(
     try:
         # From here on the engine knows its speed, on which its promises rest: that of several texts, for one alone is
         # far slower than each of a few, and the first crowd would be thought too large.
-        texts = min(16, max_running) if isinstance(model, NativeCore) else 1
+        texts = min(32, max_running) if isinstance(model, NativeCore) else 1
         engine.submit("", SamplingParams(length=6, nsamples=texts, ignore_end_of_text=True)).result()
     except BaseException:
         engine.close()

@@ -74,9 +74,14 @@ class Engine:
     max_running: how many sequences run at once; what does not fit, or finds no free blocks, waits in order of arrival.
     max_waiting: how many may wait; past that, `submit` raises `EngineBusyError` at once.
     max_wait: seconds that a generation may be expected to wait; past that, likewise.
+<<<<<<< HEAD
     pace: tokens a second that each running text is to keep: no more are begun than the measured speed allows; 0 does
     without. What runs already goes on, and one at least always runs.
     on_done: called with each generation that has ended or failed, by the engine's own thread: it should be quick.
+=======
+    pace: tokens a second that each running text is to keep: no more are begun than the measured speed allows, one at
+    least; 0 does without. What runs already goes on.
+>>>>>>> main
     on_crash: called if the engine's own thread ends by an error, when everybody who waited has been told.
 
     Its thread starts here, so create it after a fork, never before.
@@ -100,8 +105,14 @@ class Engine:
         self.tokenizer = tokenizer
         self._core = core
         self._kv_blocks = KVBlocks(n_blocks)
+<<<<<<< HEAD
         end_of_text = tokenizer.end_of_text
         self._scheduler = Scheduler(self._kv_blocks, max_running, max_waiting, end_of_text, on_done)
+=======
+        self._scheduler = Scheduler(self._kv_blocks, max_running, max_waiting, tokenizer.end_of_text)
+        if pace:
+            self._scheduler.batch_limit = 1  # until it is known what more would cost
+>>>>>>> main
         self._max_running = max_running
         self._max_wait = max_wait
         self._pace = pace
@@ -274,8 +285,19 @@ class Engine:
             self._step_seconds += (seconds - self._step_seconds) * weight
             self._step_tokens += (tokens - self._step_tokens) * weight
             if self._pace:
-                speed = self._step_tokens / self._step_seconds
-                self._scheduler.batch_limit = min(max(int(speed / self._pace), 1), self._max_running)
+                self._scheduler.batch_limit = self._batch_limit()
+
+    def _batch_limit(self) -> int:
+        """How many may run, by the speed of those who do.
+
+        Many together are faster than one alone. So a measured speed shows that as many can keep the pace, but that no
+        more can it only shows where not even twice as many as run would.
+        """
+        keep_pace = max(int(self._step_tokens / self._step_seconds / self._pace), 1)
+        limit = self._scheduler.batch_limit
+        return min(
+            keep_pace if keep_pace < 2 * self._step_tokens else max(keep_pace, limit), self._max_running
+        )
 
     def _expected_wait(self) -> float:
         """Seconds until a newcomer starts, if steps go on as they did and no text ends early.

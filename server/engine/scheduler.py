@@ -127,7 +127,10 @@ class Scheduler:
 
     def has_room(self, n: int) -> bool:
         """Whether n more sequences may run or wait."""
-        return len(self.running) + len(self.waiting) + n <= self._max_running + self._max_waiting
+        if not self.running and not self.waiting:  # then no more could ever come
+            return n <= self._max_running + self._max_waiting
+        places = max(self.batch_limit - len(self.running), 0) + self._max_waiting
+        return len(self.waiting) + n <= places
 
     def add(self, sequence: Sequence) -> None:
         """Put a sequence at the end of the queue."""
@@ -184,7 +187,7 @@ class Scheduler:
 
     def outlook(self) -> Outlook:
         """When whom starts: places and blocks change hands as they would, and a step reads one chunk of prompt."""
-        steps = unread = 0
+        steps = unread = alone = 0
         seen: set[Generation] = set()
         free_places = self.batch_limit - len(self.running)
         free_blocks = self._kv_blocks.n_free
@@ -193,6 +196,7 @@ class Scheduler:
             work = _work_left(sequence, seen)
             heapq.heappush(ends, (work.steps, work.blocks))
             unread += work.unread
+            alone += work.alone
 
         def wait_for(places: int, blocks: int) -> None:
             nonlocal steps, free_places, free_blocks
@@ -207,15 +211,16 @@ class Scheduler:
             owned = len(sequence.blocks)  # those in common with its siblings, if one of them has begun
             needed = min(work.blocks, blocks_for(sequence.max_tokens) - owned)
             wait_for(1, needed)
-            start = max(steps, unread // PREFILL_CHUNK)
+            start = max(steps, unread // PREFILL_CHUNK, alone)
             if sequence.index == sequence.generation.params.first_sample:
                 waiting[sequence.generation] = Start(ahead, start)
             free_places -= 1
             free_blocks -= needed
             heapq.heappush(ends, (start + work.steps, work.blocks))
             unread += work.unread
+            alone += work.alone
         wait_for(1, 1)
-        return Outlook(waiting, Start(len(self.waiting), max(steps, unread // PREFILL_CHUNK)))
+        return Outlook(waiting, Start(len(self.waiting), max(steps, unread // PREFILL_CHUNK, alone)))
 
     def _samples_of(self, generation: Generation) -> list[Sequence]:
         return [sequence for sequence in self if sequence.generation is generation]
@@ -278,9 +283,13 @@ class Scheduler:
 
 
 class _Work(NamedTuple):
-    """What a sequence still needs: tokens of prompt to be read, steps until its end, blocks while it runs."""
+    """What a sequence still needs: tokens of prompt to be read, steps until its end, blocks while it runs.
+
+    alone: how many of its chunks are longer than half of what a step reads, so that no two of them share one.
+    """
 
     unread: int
+    alone: int
     steps: int
     blocks: int
 
@@ -294,7 +303,9 @@ def _work_left(sequence: Sequence, seen: set[Generation]) -> _Work:
         unread = min(unread, sequence.generation.prompt_tokens - sequence.shared_tokens - 1)
         blocks -= blocks_for(sequence.shared_tokens)
     seen.add(sequence.generation)
-    return _Work(unread, unread // PREFILL_CHUNK + sequence.max_tokens - len(sequence.tokens), blocks)
+    chunks, rest = divmod(unread + 1, PREFILL_CHUNK)
+    alone = chunks + (rest > PREFILL_CHUNK // 2)
+    return _Work(unread, alone, unread // PREFILL_CHUNK + sequence.max_tokens - len(sequence.tokens), blocks)
 
 
 def _n_logits(sequence: Sequence, n_tokens: int, draws: bool) -> int:

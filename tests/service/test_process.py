@@ -217,6 +217,17 @@ def test_nginx_by_itself_takes_plain_decimal_numbers_only(tmp_path: Path, variab
         assert repr(value) in line
 
 
+@pytest.mark.parametrize("variable", ["MAX_BODY", "ADDRESS_RATE", "ADDRESS_AT_ONCE", "THREADS"])
+def test_nginx_by_itself_takes_no_half_for_none(tmp_path: Path, variable: str) -> None:
+    environment = {"NGINX_LISTEN": "8080", "NGINX_UPSTREAM": "server:3031", "NGINX_RUN": str(tmp_path)}
+    environment |= {"PATH": os.environ["PATH"], f"POKEGEN_{variable}": "0.5"}
+    ended = subprocess.run(
+        [ROOT / "nginx/start"], env=environment, capture_output=True, text=True, timeout=20
+    )
+    assert ended.returncode == 1
+    assert f"POKEGEN_{variable} must be a plain whole number" in ended.stderr
+
+
 def test_numbers_mean_to_the_whole_service_what_they_mean_to_the_application(
     new_stack: Callable[..., Stack],
 ) -> None:

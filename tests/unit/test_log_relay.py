@@ -87,3 +87,17 @@ def test_a_line_that_was_torn_ends_before_the_next(tmp_path: Path) -> None:
     assert torn == b"y" * 50
     assert after == b"z"
     assert json.loads(note)["message"].startswith("3 lines")
+
+
+def test_a_sink_that_does_not_wait_loses_nothing() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)  # as a terminal is whose other user wants it so
+    relay = Relay(writer)
+    relay.push(LINE * 5000)
+    read = b""
+    while len(read) < 5000 * len(LINE):
+        read += os.read(reader, 4096)
+    assert read == LINE * 5000
+    assert relay.flush(within=5)
+    os.close(writer)
+    os.close(reader)

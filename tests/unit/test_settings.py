@@ -41,7 +41,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "pace": 12.5,
         "max_running": 3,
         "max_waiting": 0,
-        "max_wait": 0.5,
+        "max_wait": 0.25,
         "threads": 4,
         "max_samples": 2,
         "request_timeout": 1.5,

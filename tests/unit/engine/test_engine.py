@@ -53,10 +53,14 @@ class RecordingCore(SequentialCore):
         self.logits: dict[tuple[Generation, int, int], bytes] = {}  # by generation, sample and position
         self.may_step = threading.Event()
         self.may_step.set()
+        self.slowness: Callable[[int], float] = lambda _: (
+            0.0
+        )  # seconds that a step of so many slices takes at least
 
     def step(self, batch: list[Slice]) -> list[Drawn]:
         self.may_step.wait()
         self.steps.append(batch)
+        time.sleep(self.slowness(len(batch)))
         return super().step(batch)
 
     def _compute(self, part: Slice) -> Drawn:
@@ -449,9 +453,27 @@ def test_no_more_are_begun_than_keep_the_pace_and_one_always(make_bench: Callabl
     assert (now.running, now.waiting, now.batch_limit) == (1, 2, 1)
     bench.core.may_step.set()
     assert len({generation.result(timeout=30)[0].text for generation in generations}) == 1
-    leisurely = make_bench(max_running=4, pace=1e-9)
-    leisurely.text()
-    assert leisurely.engine.statistics().batch_limit == 4
+
+
+def test_a_lone_reader_is_no_sign_that_many_would_be_too_slow(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(max_running=8, pace=5)
+    bench.core.slowness = lambda _: 0.05  # so one alone has 20 tokens a second, and four together have 80
+    assert bench.engine.statistics().batch_limit == 1, "nothing is known yet"
+    bench.text()
+    assert 1 < bench.engine.statistics().batch_limit < 5
+    texts_of(bench.submit(nsamples=4, length=30))
+    assert bench.engine.statistics().batch_limit == 8
+    bench.text(length=30)
+    assert bench.engine.statistics().batch_limit == 8
+
+
+def test_fewer_are_begun_once_those_who_run_lose_their_pace(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(max_running=8, pace=5)
+    texts_of(bench.submit(nsamples=8))
+    assert bench.engine.statistics().batch_limit == 8
+    bench.core.slowness = lambda slices: 0.05 * slices  # 20 tokens a second, however many run
+    texts_of(bench.submit(nsamples=8, length=30))
+    assert 2 <= bench.engine.statistics().batch_limit <= 4
 
 
 def test_a_full_queue_is_said_at_once_with_a_time_to_come_back(make_bench: Callable[..., Bench]) -> None:

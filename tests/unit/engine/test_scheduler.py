@@ -36,8 +36,8 @@ def steps_until_done(scheduler: Scheduler) -> int:
     return steps
 
 
-def make(max_running: int, n_blocks: int = 1000) -> Scheduler:
-    return Scheduler(KVBlocks(n_blocks), max_running, max_waiting=1000, end_of_text=END_OF_TEXT)
+def make(max_running: int, n_blocks: int = 1000, max_waiting: int = 1000) -> Scheduler:
+    return Scheduler(KVBlocks(n_blocks), max_running, max_waiting, end_of_text=END_OF_TEXT)
 
 
 def steps_until_start(scheduler: Scheduler) -> int:
@@ -83,8 +83,33 @@ def test_prompts_are_read_a_chunk_at_a_step() -> None:
     scheduler = make(max_running=8)
     for _ in range(16):
         submit(scheduler, prompt=6 * PREFILL_CHUNK, length=1)
-    assert scheduler.outlook().newcomer.steps == 16 * 6 - 1
-    assert steps_until_start(scheduler) == 16 * 6
+    assert scheduler.outlook().newcomer.steps == 16 * 6 == steps_until_start(scheduler)
+
+
+def test_prompts_longer_than_half_a_chunk_share_no_step() -> None:
+    scheduler = make(max_running=8)
+    for _ in range(4):
+        submit(scheduler, prompt=PREFILL_CHUNK // 2 + 1, length=30)
+        submit(scheduler, prompt=10, length=30)
+    assert scheduler.outlook().newcomer.steps == steps_until_start(scheduler)
+
+
+def test_there_is_room_for_those_who_wait_behind_the_limit_of_the_moment() -> None:
+    scheduler = make(max_running=8, max_waiting=2)
+    scheduler.batch_limit = 3
+    assert scheduler.has_room(10), "of one alone all samples have room, or they never had"
+    assert not scheduler.has_room(11)
+    for _ in range(5):
+        assert scheduler.has_room(1)
+        submit(scheduler, prompt=1, length=10)
+    assert not scheduler.has_room(1)
+    step(scheduler)
+    scheduler.batch_limit = 1
+    assert (len(scheduler.running), len(scheduler.waiting)) == (3, 2)
+    assert not scheduler.has_room(1)
+    scheduler.batch_limit = 4
+    assert scheduler.has_room(1)
+    assert not scheduler.has_room(2)
 
 
 def test_a_prompt_in_common_is_read_once() -> None:
