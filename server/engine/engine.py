@@ -74,14 +74,9 @@ class Engine:
     max_running: how many sequences run at once; what does not fit, or finds no free blocks, waits in order of arrival.
     max_waiting: how many may wait; past that, `submit` raises `EngineBusyError` at once.
     max_wait: seconds that a generation may be expected to wait; past that, likewise.
-<<<<<<< HEAD
-    pace: tokens a second that each running text is to keep: no more are begun than the measured speed allows; 0 does
-    without. What runs already goes on, and one at least always runs.
-    on_done: called with each generation that has ended or failed, by the engine's own thread: it should be quick.
-=======
     pace: tokens a second that each running text is to keep: no more are begun than the measured speed allows, one at
     least; 0 does without. What runs already goes on.
->>>>>>> main
+    on_done: called with each generation that has ended or failed, by the engine's own thread: it should be quick.
     on_crash: called if the engine's own thread ends by an error, when everybody who waited has been told.
 
     Its thread starts here, so create it after a fork, never before.
