@@ -100,14 +100,10 @@ class Engine:
         self.tokenizer = tokenizer
         self._core = core
         self._kv_blocks = KVBlocks(n_blocks)
-<<<<<<< HEAD
         end_of_text = tokenizer.end_of_text
         self._scheduler = Scheduler(self._kv_blocks, max_running, max_waiting, end_of_text, on_done)
-=======
-        self._scheduler = Scheduler(self._kv_blocks, max_running, max_waiting, tokenizer.end_of_text)
         if pace:
             self._scheduler.batch_limit = 1  # until it is known what more would cost
->>>>>>> main
         self._max_running = max_running
         self._max_wait = max_wait
         self._pace = pace
