@@ -1,8 +1,9 @@
-"""`python -m loadtest.simulate RUN`: one box on paper, by the step times that a ramp measured; then as many as it takes.
+"""`python -m loadtest.simulate RAMP STEADY`: one box on paper, by the step times that a ramp measured.
 
 The box is what server/engine/scheduler.py makes of it: each step advances all who run by one token and reads a chunk of
 prompt, as many run as keep their pace, and who would wait for too long is told to come back. What nginx, Python and the
-network add is not in it. First it repeats the ramp, beside what was measured; only then is it asked about other loads.
+network add is not in it. First it repeats a steady run, beside what was measured there; only then is it asked about
+other loads.
 """
 
 import heapq
@@ -24,7 +25,9 @@ from server.engine.scheduler import PREFILL_CHUNK
 from server.settings import Settings
 
 PROMPT = 10  # tokens of an opening, in the mean of loadtest/load/openings.py
-TURNAROUND = 0.1  # seconds from the end of a reader's text to the next request, as loadtest/locustfile.py has it
+TURNAROUND = (
+    0.1  # seconds from the end of a reader's text to the next request, as loadtest/locustfile.py has it
+)
 TOLERANCE = 0.15
 DAY = 86_400
 
@@ -56,9 +59,7 @@ class StepTime:
         if len(found) < 2:
             raise RunError(f"{run.directory}: box.csv has fewer than two levels of load: measure a ramp")
         levels = sorted(found)
-        return cls(
-            np.array(levels), np.array([found[n][0] for n in levels]), [found[n][1] for n in levels]
-        )
+        return cls(np.array(levels), np.array([found[n][0] for n in levels]), [found[n][1] for n in levels])
 
     def __call__(self, running: int, second: int = -1) -> float:
         """Seconds; in the median, or as long as in one of the measured seconds."""
@@ -195,28 +196,32 @@ def _content(seen: Seen) -> bool:
 
 
 def compare(run: Run, step_time: StepTime) -> Iterator[tuple[Level, dict[str, tuple[float, float]]]]:
-    """Each level of a ramp that the box keeps up with: what was measured, and what the simulation says."""
+    """Each level of a run: what was measured, and what the simulation says."""
     for level in levels(run):
-        if level.misses(PATIENCE):
-            continue
-        seen = closed(step_time, level.readers, run.about.length)
-        yield level, {
-            "tok/s": (level.tokens_per_s, seen.ended * run.about.length / seen.seconds),
-            "episodes/min": (level.episodes_per_minute, 60 * seen.ended / seen.seconds),
-            "text p50": (level.total.bound(50), percentile(np.array(seen.total), 50)),
-            "text p95": (level.total.bound(95), percentile(np.array(seen.total), 95)),
-        }
+        seen = closed(step_time, level.readers, run.about.length, level.seconds * 3 / 2)
+        yield (
+            level,
+            {
+                "tok/s": (level.tokens_per_s, seen.ended * run.about.length / seen.seconds),
+                "episodes/min": (level.episodes_per_minute, 60 * seen.ended / seen.seconds),
+                "text p50": (level.total.bound(50), percentile(np.array(seen.total), 50)),
+                "text p95": (level.total.bound(95), percentile(np.array(seen.total), 95)),
+            },
+        )
 
 
 @click.command()
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("ramp", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("steady", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--peak", default=3.0, show_default=True, help="The busiest hour's readers over the mean's.")
 @click.option("--length", default=256, show_default=True, help="New tokens of a text, at other loads.")
-def command(run: Path, peak: float, length: int) -> None:
-    """Repeat a ramp on paper, and say what other loads need. RUN: a directory below run/loadtest."""
+def command(ramp: Path, steady: Path, peak: float, length: int) -> None:
+    """Repeat a steady run on paper, by a ramp's step times, and say what other loads need.
+
+    RAMP, STEADY: directories below run/loadtest, of the same checkpoint and box.
+    """
     try:
-        measured = read_run(run)
-        step_time = StepTime.of(measured)
+        step_time, measured = StepTime.of(read_run(ramp)), read_run(steady)
     except RunError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"| readers | {' | '.join(['tok/s', 'episodes/min', 'text p50', 'text p95'])} | within |")
@@ -227,12 +232,16 @@ def command(run: Path, peak: float, length: int) -> None:
         worst = max(worst, off)
         cells = [f"{real:,.4g} / {paper:,.4g}" for real, paper in figures.values()]
         click.echo(f"| {level.readers} | {' | '.join(cells)} | {off:.0%} |")
-    click.echo(f"\nMeasured / simulated; the worst is off by {worst:.0%}, and {TOLERANCE:.0%} is the limit.\n")
+    click.echo(
+        f"\nMeasured / simulated; the worst is off by {worst:.0%}, and {TOLERANCE:.0%} is the limit.\n"
+    )
     if worst > TOLERANCE:
-        raise click.ClickException("the simulation does not repeat the ramp, so it is not asked about more")
+        raise click.ClickException("the simulation does not repeat the run, so it is not asked about more")
     per_second = most_per_second(step_time, length)
     a_day = per_second / peak * DAY
-    click.echo(f"A box serves {per_second:.1f} readers a second, texts of {length} tokens; {a_day:,.0f} a day")
+    click.echo(
+        f"A box serves {per_second:.1f} readers a second, texts of {length} tokens; {a_day:,.0f} a day"
+    )
     click.echo(f"with a busiest hour of {peak:g} times the mean. Boxes for so many a day:\n")
     click.echo("| readers a day | boxes | in the busiest hour, a second |\n|---:|---:|---:|")
     for readers in (10**5, 10**6, 10**7, 10**8):

@@ -48,7 +48,8 @@ class ReloadRunsError(Exception):
 class Serving:
     """What is served, and how it is replaced. Safe to use from every thread.
 
-    closed: set by `close`. replaced, refused: how often `reload` took another checkpoint, and how often it raised. Raises what `load` raises.
+    closed: set by `close`. replaced, refused: how often `reload` took another checkpoint, and how often it raised.
+    Raises what `load` raises.
     """
 
     def __init__(self, load: Load) -> None:

@@ -21,7 +21,6 @@ from prometheus_client.registry import Collector
 from server.engine import Generation
 from server.serving import Serving
 
-
 # Seconds. Their upper bounds have those that promises are made of: a second to the first token, 8 tokens a second.
 FIRST_TOKEN = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 60.0)
 TOKEN = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0)
@@ -111,7 +110,10 @@ def register(app: Flask, texts: Texts) -> None:
     registry.register(EngineCollector(app.extensions["serving"]))
     ProcessCollector(registry=registry)
     requests = Counter(
-        "pokegen_http_requests", "Requests answered, by address and status", ["path", "status"], registry=registry
+        "pokegen_http_requests",
+        "Requests answered, by address and status",
+        ["path", "status"],
+        registry=registry,
     )
 
     @app.after_request

@@ -129,7 +129,9 @@ def test_every_query_of_the_dashboard_is_answered_under_load(
         )
         unanswered = [query for query in queries() if not prometheus.query(query)]
         assert not unanswered
-        [late] = prometheus.query("histogram_quantile(0.95, sum by (le) (rate(pokegen_first_token_seconds_bucket[5m])))")
+        [late] = prometheus.query(
+            "histogram_quantile(0.95, sum by (le) (rate(pokegen_first_token_seconds_bucket[5m])))"
+        )
         assert 0 < float(late["value"][1]) <= 60
         [ok] = prometheus.query('sum(pokegen_http_requests_total{status="200",path="/generate"})')
         assert float(ok["value"][1]) > 0
@@ -166,7 +168,10 @@ def test_alerts_fire_when_they_should_and_not_before() -> None:
         text=True,
     )
     assert tested.returncode == 0, tested.stdout + tested.stderr
-    names = {rule["alert"] for rule in yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"][0]["rules"]}
+    names = {
+        rule["alert"]
+        for rule in yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"][0]["rules"]
+    }
     cases = yaml.safe_load((Path(__file__).parent / "alerts_test.yml").read_text())["tests"]
     fired = {case["alertname"] for test in cases for case in test["alert_rule_test"] if case["exp_alerts"]}
     assert fired == names, "every alert is seen to fire"

@@ -139,7 +139,9 @@ def test_another_checkpoint_writes_it_anew(stack: Stack, directory: Path) -> Non
     assert stack.get(link).json()["text"] != before["text"]
 
 
-def test_where_keys_are_asked_for_nobody_gets_past_them(make_stack: Callable[..., Stack], tmp_path: Path) -> None:
+def test_where_keys_are_asked_for_nobody_gets_past_them(
+    make_stack: Callable[..., Stack], tmp_path: Path
+) -> None:
     keys = tmp_path / "keys.toml"
     keys.write_text(f'[alice]\nsha256 = "{hashlib.sha256(b"secret").hexdigest()}"\n')
     keys.chmod(0o600)

@@ -97,9 +97,7 @@ class Small:
             fingerprint="fp_small",
             card_forms=read_forms(checkpoint.directory),
         )
-        self.client = assemble(
-            self.settings, Serving(lambda beside: beside or served), Texts()
-        ).test_client()
+        self.client = assemble(self.settings, Serving(lambda beside: beside or served), Texts()).test_client()
 
 
 @pytest.fixture
