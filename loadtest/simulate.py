@@ -122,7 +122,8 @@ def simulate(
                 came, next_arrival = next_arrival, next(arrivals, math.inf)
             else:
                 came = heapq.heappop(comes)
-            if waiting and _wait(ends, len(waiting), steps) * last > settings.max_wait:
+            free = most - len(ends) - len(reading)
+            if waiting and _wait(ends, len(waiting) - free, steps) * last > settings.max_wait:
                 seen.refused += came >= settle
                 if (later := again(now + 1)) is not None:
                     heapq.heappush(comes, later)
@@ -149,10 +150,12 @@ def simulate(
     return seen
 
 
-def _wait(ends: list[tuple[int, float, float]], ahead: int, steps: int) -> int:
-    """How many steps until the place behind so many who wait is free."""
+def _wait(ends: list[tuple[int, float, float]], ahead: int, steps: int) -> float:
+    """How many steps until the place behind so many, for whom none is free, is free; 0 for a negative number."""
+    if ahead < 0:
+        return 0.0
     soonest = heapq.nsmallest(ahead + 1, ends)
-    return max(soonest[-1][0] - steps, 0) if len(soonest) > ahead else math.inf  # type: ignore[return-value]
+    return max(soonest[-1][0] - steps, 0) if len(soonest) > ahead else math.inf
 
 
 def closed(step_time: StepTime, readers: int, length: int, seconds: float = 60.0) -> Seen:
