@@ -36,7 +36,7 @@ def command() -> None:
 def _ask(host: str, port: int) -> tuple[int, dict[str, Any]]:
     connection = HTTPConnection(host, port, timeout=PATIENCE)
     try:
-        connection.request("POST", "/reload")
+        connection.request("POST", "/reload", "{}", {"Content-Type": "application/json"})
         response = connection.getresponse()
         return response.status, json.loads(response.read())
     except (OSError, HTTPException, ValueError) as error:

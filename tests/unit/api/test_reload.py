@@ -26,11 +26,11 @@ def entry(key: str) -> str:
 
 def test_it_says_what_answers_from_here_on(make_app: Callable[..., OpenAPI], place: Path) -> None:
     client = make_app(checkpoint=place).test_client()
-    first = client.post("/reload").json
+    first = client.post("/reload", json={}).json
     assert first
     assert (first["model"], first["is_new"]) == ("served", False)
     write_transformers(place, TINY, seed=2)
-    second = client.post("/reload").json
+    second = client.post("/reload", json={}).json
     assert second
     assert second["is_new"]
     assert second["fingerprint"] != first["fingerprint"]
@@ -47,7 +47,7 @@ def test_what_cannot_be_had_is_said_and_changes_nothing(
 ) -> None:
     client = make_app(checkpoint=place).test_client()
     (place / "model.safetensors").write_bytes(b"none")
-    refused = client.post("/reload")
+    refused = client.post("/reload", json={})
     assert refused.status_code == 422
     assert refused.json
     assert refused.json["detail"].startswith("It stays as it was: ")
@@ -65,7 +65,7 @@ def test_one_at_a_time(make_app: Callable[..., OpenAPI], monkeypatch: pytest.Mon
         raise ReloadRunsError("another checkpoint is being loaded: wait until that is done")
 
     monkeypatch.setattr(app.extensions["serving"], "reload", runs)
-    assert app.test_client().post("/reload").status_code == 409
+    assert app.test_client().post("/reload", json={}).status_code == 409
 
 
 def test_keys_are_read_again_and_wrong_ones_are_not_taken(
@@ -81,10 +81,10 @@ def test_keys_are_read_again_and_wrong_ones_are_not_taken(
 
     assert (status("old"), status("new")) == (200, 401)
     keys.write_text("[alice")
-    assert client.post("/reload").status_code == 422
+    assert client.post("/reload", json={}).status_code == 422
     assert (status("old"), status("new")) == (200, 401)
     keys.write_text(entry("new"))
-    assert client.post("/reload").status_code == 200
+    assert client.post("/reload", json={}).status_code == 200
     assert (status("old"), status("new")) == (401, 200)
 
 
@@ -104,7 +104,7 @@ def test_texts_are_counted_when_they_end(make_app: Callable[..., OpenAPI]) -> No
 
 def test_what_never_began_is_not_counted_as_a_text() -> None:
     texts = Texts()
-    generation = Generation(3, SamplingParams(), [])
+    generation = Generation(3, SamplingParams(length=1), [])
     texts.count(generation)
     assert texts.registry.get_sample_value("pokegen_prompt_tokens_total") == 0
     generation.timing.started = generation.timing.submitted + 1
