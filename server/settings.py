@@ -41,7 +41,8 @@ class Settings(BaseSettings):
     checkpoint: Annotated[
         Path,
         Field(
-            description="Directory of the checkpoint, as gpt-2-simple or Hugging Face's transformers write it; or"
+            description="Directory of the checkpoint, as gpt-2-simple or Hugging Face's transformers write it; an"
+            " address that it is fetched from, https://HOST/FOLDER, s3://BUCKET/FOLDER or hf://OWNER/NAME@REVISION; or"
             " models:/NAME/VERSION or models:/NAME@ALIAS in POKEGEN_REGISTRY (needs MLflow)."
         ),
     ] = SHIPPED_CHECKPOINT
