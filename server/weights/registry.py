@@ -1,4 +1,4 @@
-"""Where a checkpoint lies: a directory, an address, or models:/NAME/VERSION or models:/NAME@ALIAS of an MLflow registry.
+"""Where a checkpoint lies: in a directory, at an address, or in an MLflow registry (models:/NAME/VERSION, @ALIAS).
 
 Source of the form: MLflow's "Model Registry" documentation. MLflow is an optional extra, and imported when there is
 such a name only: it takes seconds and about 70 MiB of memory.
@@ -86,9 +86,9 @@ def connect(registry: str) -> "MlflowClient":
 def find_checkpoint(checkpoint: Path, registry: str) -> Found:
     """Where `checkpoint` lies: a directory where it is, a model of the registry where that keeps it.
 
-    What an MLflow server keeps, and what an address names (remote.py), is copied, once, to a folder of the user's cache.
-    Nothing is written to the registry. Raises CheckpointError when MLflow is not installed, when there is no such
-    registry, version or alias, when its files are gone, and when what an address names can't be had.
+    What an MLflow server keeps, and what an address names (remote.py), is copied, once, to a folder of the user's
+    cache. Nothing is written to the registry. Raises CheckpointError when MLflow is not installed, when there is no
+    such registry, version or alias, when its files are gone, and when what an address names can't be had.
     """
     if address := _ADDRESS.fullmatch(str(checkpoint)):
         from server.weights.remote import fetched
