@@ -40,8 +40,9 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 \
     GLIBC_TUNABLES=glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0 \
     POKEGEN_HTTP=0.0.0.0:5000 POKEGEN_SOCKET=0.0.0.0:3031
 COPY --from=build /opt/venv /opt/venv
-# Another checkpoint: mount it, and name the directory with POKEGEN_CHECKPOINT.
-COPY checkpoint/run1 checkpoint/run1
+# Another checkpoint: bake it in (--build-arg CHECKPOINT=checkpoint/jokes), or mount it and name it with POKEGEN_CHECKPOINT.
+ARG CHECKPOINT=checkpoint/run1
+COPY $CHECKPOINT checkpoint/run1
 COPY --from=build /srv/pokegen/server server
 USER 10001:10001
 EXPOSE 5000 3031
