@@ -18,7 +18,9 @@ RUN touch README.md \
  && mkdir server finetune && touch server/__init__.py finetune/__init__.py \
  && scripts/install-python server \
  # a debugger's symbols; the wheels' own libraries would not survive strip
- && strip "$VENV/bin/uwsgi"
+ && strip "$VENV/bin/uwsgi" \
+ # what only whoever develops with the packages needs: their tests, types and static libraries
+ && find "$VENV/lib" \( -type d -name tests -o -name '*.pyi' -o -name '*.a' \) -prune -exec rm -rf {} +
 COPY scripts/build-native scripts/
 COPY CMakeLists.txt ./
 COPY server/engine/native/src server/engine/native/src
