@@ -123,7 +123,7 @@ def simulate(
             else:
                 came = heapq.heappop(comes)
             free = most - len(ends) - len(reading)
-            if waiting and _wait(ends, len(waiting) - free, steps) * last > settings.max_wait:
+            if waiting and _wait(ends, len(waiting) - free, steps, length) * last > settings.max_wait:
                 seen.refused += came >= settle
                 if (later := again(now + 1)) is not None:
                     heapq.heappush(comes, later)
@@ -150,12 +150,12 @@ def simulate(
     return seen
 
 
-def _wait(ends: list[tuple[int, float, float]], ahead: int, steps: int) -> float:
+def _wait(ends: list[tuple[int, float, float]], ahead: int, steps: int, length: int) -> int:
     """How many steps until the place behind so many, for whom none is free, is free; 0 for a negative number."""
-    if ahead < 0:
-        return 0.0
-    soonest = heapq.nsmallest(ahead + 1, ends)
-    return max(soonest[-1][0] - steps, 0) if len(soonest) > ahead else math.inf
+    if ahead < 0 or not ends:
+        return 0
+    rounds, place = divmod(ahead, len(ends))
+    return max(heapq.nsmallest(place + 1, ends)[-1][0] - steps, 0) + rounds * length
 
 
 def closed(step_time: StepTime, readers: int, length: int, seconds: float = 60.0) -> Seen:

@@ -28,7 +28,11 @@ class Swarm:
         [port] = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
         self.name = f"pokegen-test-{uuid.uuid4().hex[:8]}"
-        self._environment = {**os.environ, "REPLICAS": str(REPLICAS), "PORT": str(port)}
+        limits = {
+            "POKEGEN_ADDRESS_RATE": "0",
+            "POKEGEN_ADDRESS_AT_ONCE": "0",
+        }  # all come from one address here
+        self._environment = {**os.environ, **limits, "REPLICAS": str(REPLICAS), "PORT": str(port)}
 
     def deploy(self) -> None:
         file = ROOT / "docker-compose.yml"
