@@ -9,6 +9,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import kubernetes_validate
@@ -16,7 +17,8 @@ import pytest
 import yaml
 
 from server.api.metrics import EngineCollector
-from server.engine import Engine, Statistics
+from server.engine import Statistics
+from server.serving import Serving
 from server.settings import PREFIX, Settings, load_settings, variable
 from tests.deploy.manifests import (
     ALL,
@@ -461,11 +463,10 @@ def test_the_autoscaler_follows_the_queue_and_the_busy_share_and_at_last_the_cpu
 
 
 def _metrics_of_the_service() -> set[str]:
-    class Idle:
-        def statistics(self) -> Statistics:
-            return Statistics(0, 0, 1, 1, 1, 0.0, 0.0, 0, 0, {"stop": 0}, 0)
-
-    return {family.name for family in EngineCollector(cast(Engine, Idle())).collect()}
+    statistics = Statistics(0, 0, 1, 1, 1, 0.0, 0.0, 0, 0, {"stop": 0}, 0)
+    current = SimpleNamespace(model="", fingerprint="")
+    idle = SimpleNamespace(statistics=lambda: statistics, current=current, replaced=0, refused=0)
+    return {family.name for family in EngineCollector(cast(Serving, idle)).collect()}
 
 
 def test_the_autoscalers_cpu_lies_between_a_quiet_and_a_full_service(crowd: Manifests) -> None:
