@@ -72,7 +72,9 @@ def load(settings: Settings, on_done: Callable[[Generation], None], beside: Serv
         plan = plan_memory(checkpoint.hparams, settings.engine, settings.max_running)
         usable_blocks = None
         if beside:
-            usable_blocks = plan.blocks_beside(beside.plan, beside.engine.used_blocks, checkpoint.hparams)
+            beside.engine.limit_blocks(0)  # so that nothing more is used while the rest is shared out
+            usable_blocks, theirs = plan.share(beside.plan, beside.engine.used_blocks, checkpoint.hparams)
+            beside.engine.limit_blocks(theirs)
         engine = create_engine(
             checkpoint,
             settings.engine,

@@ -36,8 +36,8 @@ class Served:
     card_forms: "Forms"
 
 
-# Loads what is to be served and proves it by making tokens: beside what is served now, which goes on, or at the start
-# beside nothing. What is served now is the answer where nothing has changed.
+# Loads what is to be served and proves it by making tokens: beside what is served now, which goes on with a part of the
+# memory, or at the start beside nothing. What is served now is the answer where nothing has changed.
 Load = Callable[[Served | None], Served]
 
 
@@ -92,7 +92,6 @@ class Serving:
             if self._retirement.ident:
                 self._retirement.join()  # of three at once, memory would be needed for all
             old = self._current
-            old.engine.limit_blocks(0)  # so that what is found free stays so
             new = old
             try:
                 new = self._load(old)

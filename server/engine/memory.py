@@ -26,22 +26,24 @@ class MemoryPlan:
     limit: int  # of all that this process takes
     process_bytes: int  # what it takes beside engines
 
-    def blocks_beside(self, other: "MemoryPlan", used_blocks: int, hparams: HParams) -> int:
-        """How many blocks fit beside another engine, which uses no more than so many any longer.
+    def share(self, other: "MemoryPlan", used_blocks: int, hparams: HParams) -> tuple[int, int]:
+        """How many blocks this engine may use beside another that has used so many already, and how many that one.
 
-        Raises NotEnoughMemoryError where not even one sequence of n_ctx tokens fits.
+        Both get half of what is left. Raises NotEnoughMemoryError where that has no room for one sequence of n_ctx tokens.
         """
         taken = self.process_bytes + other.model_bytes + used_blocks * other.block_bytes
+        left = self.limit - taken - self.model_bytes
         one_sequence = blocks_for(hparams.n_ctx)
-        affordable = (self.limit - taken - self.model_bytes) // self.block_bytes
-        if affordable < one_sequence:
+        if left < one_sequence * self.block_bytes:
             needed = self.model_bytes + one_sequence * self.block_bytes
             raise NotEnoughMemoryError(
                 f"the memory limit is {self.limit // MIB} MiB, of which {taken // MIB} MiB are taken until the last"
                 f" texts of the present checkpoint are done, and the new one needs {needed // MIB} MiB: allow more"
                 " memory, or restart the service"
             )
-        return min(self.n_blocks, affordable)
+        mine = min(max(left // 2 // self.block_bytes, one_sequence), self.n_blocks)
+        theirs = used_blocks + (left - mine * self.block_bytes) // other.block_bytes
+        return mine, min(theirs, other.n_blocks)
 
 
 def memory_limit(groups: Iterable[Path] | None = None) -> int:
