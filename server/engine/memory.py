@@ -29,7 +29,8 @@ class MemoryPlan:
     def share(self, other: "MemoryPlan", used_blocks: int, hparams: HParams) -> tuple[int, int]:
         """How many blocks this engine may use beside another that has used so many already, and how many that one.
 
-        Both get half of what is left. Raises NotEnoughMemoryError where that has no room for one sequence of n_ctx tokens.
+        Both get half of what is left. Raises NotEnoughMemoryError where that is less than a sequence of n_ctx tokens
+        takes.
         """
         taken = self.process_bytes + other.model_bytes + used_blocks * other.block_bytes
         left = self.limit - taken - self.model_bytes
