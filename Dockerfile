@@ -18,7 +18,9 @@ RUN touch README.md \
  && mkdir server finetune && touch server/__init__.py finetune/__init__.py \
  && scripts/install-python server \
  # a debugger's symbols; the wheels' own libraries would not survive strip
- && strip "$VENV/bin/uwsgi"
+ && strip "$VENV/bin/uwsgi" \
+ # what only whoever develops with the packages needs: their tests, types and static libraries
+ && find "$VENV/lib" \( -type d -name tests -o -name '*.pyi' -o -name '*.a' \) -prune -exec rm -rf {} +
 COPY scripts/build-native scripts/
 COPY CMakeLists.txt ./
 COPY server/engine/native/src server/engine/native/src
@@ -40,8 +42,9 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 \
     GLIBC_TUNABLES=glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0 \
     POKEGEN_HTTP=0.0.0.0:5000 POKEGEN_SOCKET=0.0.0.0:3031
 COPY --from=build /opt/venv /opt/venv
-# Another checkpoint: mount it, and name the directory with POKEGEN_CHECKPOINT.
-COPY checkpoint/run1 checkpoint/run1
+# Another checkpoint: bake it in (--build-arg CHECKPOINT=checkpoint/jokes), or mount it and name it with POKEGEN_CHECKPOINT.
+ARG CHECKPOINT=checkpoint/run1
+COPY $CHECKPOINT checkpoint/run1
 COPY --from=build /srv/pokegen/server server
 USER 10001:10001
 EXPOSE 5000 3031

@@ -4,6 +4,8 @@ import atexit
 import os
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 
 from flask_openapi3 import Info, OpenAPI
 
@@ -18,19 +20,23 @@ from server.api import (
     generate,
     head,
     health,
+    kept,
     keys,
     metrics,
     page,
     problems,
+    reload,
     request_ids,
     shares,
     well_formed,
 )
 from server.api.openai import completions, models
-from server.engine import Engine, create_engine
+from server.engine import Generation, create_engine, plan_memory
 from server.keys import Keys, read_keys
 from server.logs import configure_logging, log_access
+from server.serving import Served, Serving
 from server.settings import Settings, load_settings, require_fitting_opening
+from server.watch import watch
 from server.weights import find_checkpoint, open_checkpoint
 
 
@@ -44,9 +50,31 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     settings = settings or load_settings()
     configure_logging(settings.log_level)
     api_keys = read_keys(settings)
+    texts = metrics.Texts()
+    serving = Serving(partial(load, settings, texts.count))
+    atexit.register(serving.close)
+    if settings.watch:
+        watch(serving, settings.watch)
+    return assemble(settings, serving, texts, api_keys)
+
+
+def load(settings: Settings, on_done: Callable[[Generation], None], beside: Served | None = None) -> Served:
+    """The checkpoint of the settings, ready to answer; `beside` itself, where it is that already.
+
+    on_done: is told of each generation that has ended. Raises SettingsError, CheckpointError and EngineError.
+    """
     found = find_checkpoint(settings.checkpoint, settings.registry)
     with open_checkpoint(found.directory) as checkpoint:
+        stamp = checkpoint.stamp()
+        if beside and (beside.model, beside.stamp) == (found.name, stamp):
+            return beside
         require_fitting_opening(settings, checkpoint)
+        plan = plan_memory(checkpoint.hparams, settings.engine, settings.max_running)
+        usable_blocks = None
+        if beside:
+            beside.engine.limit_blocks(0)  # so that nothing more is used while the rest is shared out
+            usable_blocks, theirs = plan.share(beside.plan, beside.engine.used_blocks, checkpoint.hparams)
+            beside.engine.limit_blocks(theirs)
         engine = create_engine(
             checkpoint,
             settings.engine,
@@ -56,12 +84,20 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
             pace=settings.pace,
             threads=settings.engine_threads,
             isa=settings.isa,
+            plan=plan,
+            usable_blocks=usable_blocks,
+            on_done=on_done,
             on_crash=_end_process_soon,
         )
-        fingerprint = models.fingerprint(checkpoint, settings.engine, settings.isa)
-    atexit.register(engine.close)
-    served = models.Served(found.name, int(time.time()), fingerprint)
-    return assemble(settings, engine, served, card.read_forms(found.directory), api_keys)
+        return Served(
+            engine,
+            plan,
+            model=found.name,
+            created=int(time.time()),
+            stamp=stamp,
+            fingerprint=models.fingerprint(stamp, settings.engine, settings.isa),
+            card_forms=card.read_forms(found.directory),
+        )
 
 
 def _end_process_soon() -> None:
@@ -73,16 +109,11 @@ def _end_process_soon() -> None:
 
 
 def assemble(
-    settings: Settings,
-    engine: Engine,
-    served: models.Served,
-    card_forms: card.Forms,
-    api_keys: Keys | None = None,
+    settings: Settings, serving: Serving, texts: metrics.Texts, api_keys: Keys | None = None
 ) -> OpenAPI:
     """Put the parts together.
 
-    served: what answers say of the model. card_forms: what /model shows. api_keys: who may ask for texts; by default
-    everybody.
+    texts: counts what the engines of `serving` write. api_keys: who may ask for texts; by default everybody.
     """
     app = OpenAPI(
         __name__,
@@ -94,10 +125,7 @@ def assemble(
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["settings"] = settings
-    app.extensions["engine"] = engine
-    app.extensions["model"] = served.model
-    app.extensions["served"] = served
-    app.extensions["card"] = card_forms
+    app.extensions["serving"] = serving
 
     cors.register(app, settings.allowed_origins())
     request_ids.register(app)
@@ -106,13 +134,14 @@ def assemble(
     page.register(app)
     for_texts = [generate.blueprint, compat.blueprint, completions.blueprint, models.blueprint]
     names = [blueprint.name for blueprint in for_texts]
-    fetch_metadata.register(app, settings.allowed_origins(), names)
+    fetch_metadata.register(app, settings.allowed_origins(), [*names, reload.blueprint.name])
     keys.register(app, api_keys, names)
     compat.register(app)
     well_formed.register(app)
     departures.register(app)
     shares.register(app)
-    metrics.register(app)
+    kept.register(app)
+    metrics.register(app, texts)
     app.register_api(generate.blueprint)
     app.register_api(card.blueprint)
     app.register_api(compat.blueprint)
@@ -120,6 +149,7 @@ def assemble(
     app.register_api(models.blueprint)
     app.register_api(health.blueprint)
     app.register_blueprint(apidocs.blueprint)
+    app.register_blueprint(reload.blueprint)
     head.refuse(app, {generate.blueprint.name, compat.blueprint.name})
     document.register(app)  # it describes all of them
     if api_keys:

@@ -41,6 +41,10 @@ SECTIONS = {
             "server.commands.check",
             "Check the settings, the checkpoint they name and the memory it needs.",
         ),
+        "reload": (
+            "server.commands.reload",
+            "Let the running service read its checkpoint again, without a pause.",
+        ),
         "key": ("server.commands.key", "Make an API key and its entry for the file of POKEGEN_API_KEYS."),
         "env": ("server.commands.env", "Print every setting as the shell's `export` lines."),
         "bench": (

@@ -41,7 +41,8 @@ class Settings(BaseSettings):
     checkpoint: Annotated[
         Path,
         Field(
-            description="Directory of the checkpoint, as gpt-2-simple or Hugging Face's transformers write it; or"
+            description="Directory of the checkpoint, as gpt-2-simple or Hugging Face's transformers write it; an"
+            " address that it is fetched from, https://HOST/FOLDER, s3://BUCKET/FOLDER or hf://OWNER/NAME@REVISION; or"
             " models:/NAME/VERSION or models:/NAME@ALIAS in POKEGEN_REGISTRY (needs MLflow)."
         ),
     ] = SHIPPED_CHECKPOINT
@@ -52,6 +53,15 @@ class Settings(BaseSettings):
             " the address of an MLflow server."
         ),
     ] = "sqlite:///run/registry/mlflow.db"
+    watch: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=86_400,
+            description="Seconds between two looks for another checkpoint, in the directory or under the registry's"
+            " alias, which then answers without a pause. 0: `pokegen reload` alone does that.",
+        ),
+    ] = 0.0
     engine: Annotated[
         EngineName,
         Field(

@@ -85,7 +85,7 @@ def serve(folder: Path) -> Iterator[Blobs]:
             self._answer(send_body=True)
 
         def _answer(self, *, send_body: bool) -> None:
-            name = self.path.removeprefix("/")
+            name = self.path.partition("?")[0].removeprefix("/")
             file = blobs.folder / name
             if not file.is_file():
                 self.send_error(404)

@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 import click
 from tqdm import tqdm
 
-from finetune.download.fetch import describe, fetch, is_whole, new_session, part_of
 from server.commands.console import Interrupted, examples
 from server.weights import CheckpointError, open_checkpoint
+from server.weights.fetch import describe, fetch, is_whole, new_session, part_of
 from server.weights.layout import tensor_shapes
 
 URL = "https://openaipublic.blob.core.windows.net/gpt-2/models"

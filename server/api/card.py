@@ -1,7 +1,7 @@
 """GET /model: the card of the model that is being served, as JSON or as a page; and the picture in it.
 
-The files are read when the application starts, as the weights are: so the card is that of the weights in memory, even
-while another checkpoint is being put in their place, a reload shows the new one, and a request costs no reading.
+The files are read when the weights are: so the card is that of the weights in memory, even while another checkpoint is
+being put in their place, a reload shows the new one, and a request costs no reading.
 """
 
 import hashlib
@@ -13,13 +13,14 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import ClassVar
 
-from flask import Response, current_app, request
+from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
 from markdown_it import MarkdownIt
 from pydantic import ConfigDict
 
 from server.api.page import HTML, JSON, skeleton
 from server.api.problems import ProblemDocument, ProblemError
+from server.serving import get_serving
 from server.weights.card import CARD, CURVE, LARGEST, README, Card, read_card
 from server.weights.files import read_bytes, read_text
 
@@ -139,7 +140,7 @@ def curve() -> Response:
 
 
 def _respond(form: str) -> Response:
-    body = current_app.extensions["card"][form]
+    body = get_serving().current.card_forms[form]
     if isinstance(body, Unavailable):
         raise ProblemError(body.status, body.detail)
     response = Response(body, mimetype=form, headers={"Cache-Control": "no-cache"})

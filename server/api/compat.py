@@ -15,7 +15,7 @@ n_ctx has no room for is lowered, and a text may end before it; and errors are t
 import json
 from copy import copy
 from http import HTTPStatus
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, Self
 
 from flask import Flask, Response, current_app, request
 from flask_openapi3 import APIBlueprint, Tag
@@ -25,7 +25,7 @@ from server.api.generate import write
 from server.api.page import HTML, JSON
 from server.api.problems import IN_BODY, IN_QUERY, field_problem, shortened
 from server.api.schemas import Fields, GenerateQuery
-from server.engine import Engine
+from server.serving import get_serving
 from server.settings import ALL_ORIGINS, Settings
 
 blueprint = APIBlueprint("compat", __name__, abp_tags=[Tag(name="For those who move over")])
@@ -248,15 +248,15 @@ def _sample_text(query: RootQuery) -> Response:
 
 def _continuation(fields: TextGenerateFields) -> Response:
     """opengpt2 drew n_ctx / 2 tokens among all, at temperature 1. It said text/html, which a text must not be."""
-    served, engine = current_app.extensions["model"], cast(Engine, current_app.extensions["engine"])
-    if fields.model_name not in ("", served):
+    served = get_serving().current
+    if fields.model_name not in ("", served.model):
         raise field_problem(
             "model_name",
-            f"The model that is served is {served}; it is {shortened(repr(fields.model_name))}. Leave it out",
+            f"The model that is served is {served.model}; it is {shortened(repr(fields.model_name))}. Leave it out",
         )
     asked = GenerateQuery(
         prefix=fields.input_text,
-        length=engine.hparams.n_ctx // 2,
+        length=served.engine.hparams.n_ctx // 2,
         temperature=1,
         top_k=0,
         top_p=0,

@@ -2,13 +2,14 @@
 
 import secrets
 from collections.abc import Generator
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 
 from flask import Response, current_app, request
 from flask_openapi3 import APIBlueprint, Tag
 
-from server.api import page
+from server.api import kept, page
 from server.api.departures import cancel_if_reader_leaves, require_reader
 from server.api.event_stream import EVENT_STREAM, HEARTBEAT, IDLE_SECONDS, event, event_stream, pause_seconds
 from server.api.problems import IN_BODY, IN_QUERY, field_problem
@@ -24,7 +25,8 @@ from server.api.schemas import (
 )
 from server.api.sentences import until_last_sentence_end
 from server.api.shares import take_share
-from server.engine import MAX_SEED, Engine, Generation, PromptTooLongError, Sample, SamplingParams, Timing
+from server.engine import MAX_SEED, Generation, PromptTooLongError, Sample, SamplingParams, Timing
+from server.serving import Served, get_serving
 from server.settings import Settings
 
 blueprint = APIBlueprint("generate", __name__, abp_tags=[Tag(name="Episodes")])
@@ -37,10 +39,10 @@ blueprint = APIBlueprint("generate", __name__, abp_tags=[Tag(name="Episodes")])
     responses={HTTPStatus.OK: GenerateAnswer} | IN_QUERY,
 )
 def generate_from_query(query: GenerateQuery) -> Response:
-    """Write an episode; the fields are in the query string. A browser gets a page."""
-    if page.is_wanted():
-        answer = write(query)
-        return page.episode(answer.prefix, [sample.text for sample in answer.samples], answer.seed)
+    """Write an episode; the fields are in the query string. A browser gets a page.
+
+    What has a seed has an ETag, and may be kept by whoever passes it on.
+    """
     return _generate(query)
 
 
@@ -60,59 +62,118 @@ def write(asked: GenerateQuery, prefix_field: str = "prefix") -> GenerateAnswer:
 
     prefix_field: what the reader knows the prefix as, for the error when it is too long.
     """
-    generation, prefix = _begin(asked, prefix_field)
-    generation.result()
-    require_reader(generation)
-    return _answer(generation, prefix, asked)
+    return _write(_question(asked), prefix_field)
 
 
 def _generate(asked: GenerateQuery) -> Response:
+    question = _question(asked)
+    fingerprint = get_serving().current.fingerprint
     if asked.stream or request.accept_mimetypes.best_match([page.JSON, EVENT_STREAM]) == EVENT_STREAM:
-        return event_stream(_events(*_begin(asked), asked))
-    body = write(asked).model_dump_json() + "\n"
-    return Response(body, mimetype=page.JSON, headers={"Cache-Control": "no-store"})
+        known = kept.find(question.name(fingerprint))
+        return event_stream(_repeated(known) if known else _events(_begin(question), question))
+    form = page.HTML if page.is_wanted() else page.JSON
+    if kept.is_known(question.name(fingerprint), form):
+        return kept.say_whether_to_keep(
+            Response(status=HTTPStatus.NOT_MODIFIED), question.name(fingerprint), form
+        )
+    answer = _write(question)
+    if form == page.HTML:
+        response = page.episode(answer.prefix, [sample.text for sample in answer.samples], answer.seed)
+    else:
+        response = Response(answer.model_dump_json() + "\n", mimetype=page.JSON)
+    return kept.say_whether_to_keep(response, question.name(answer.fingerprint), form)
 
 
-def _begin(asked: GenerateQuery, prefix_field: str = "prefix") -> tuple[Generation, str]:
-    """The generation, which ends when its reader leaves, and the prefix that it goes on from."""
+@dataclass(frozen=True)
+class _Question:
+    """What is asked for, with the settings' defaults in it."""
+
+    asked: GenerateQuery
+    prefix: str
+    params: SamplingParams
+
+    def name(self, fingerprint: str) -> str | None:
+        """That of its answer, by the checkpoint with this fingerprint; None without a seed: each is another."""
+        if self.asked.seed is None:
+            return None
+        shape = self.asked.include_prefix, self.asked.whole_sentences
+        return kept.name_of(fingerprint, self.prefix, self.params, shape)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A generation, which ends when its reader leaves, and the checkpoint that it is of."""
+
+    generation: Generation
+    served: Served
+
+
+def _question(asked: GenerateQuery) -> _Question:
     settings: Settings = current_app.extensions["settings"]
-    engine: Engine = current_app.extensions["engine"]
     if asked.nsamples > settings.max_samples:
         raise field_problem(
             "nsamples", f"Input should be at most {settings.max_samples}; it is {asked.nsamples}"
         )
-
-    take_share(asked.nsamples)
     prefix = asked.prefix if asked.prefix.strip() else settings.opening
+    return _Question(asked, prefix, _sampling_params(asked, settings))
+
+
+def _write(question: _Question, prefix_field: str = "prefix") -> GenerateAnswer:
+    if known := kept.find(question.name(get_serving().current.fingerprint)):
+        return known
+    begun = _begin(question, prefix_field)
+    begun.generation.result()
+    require_reader(begun.generation)
+    return _answer(begun, question)
+
+
+def _begin(question: _Question, prefix_field: str = "prefix") -> _Begun:
+    settings: Settings = current_app.extensions["settings"]
+
+    def submit(served: Served) -> _Begun:
+        generation = served.engine.submit(question.prefix, question.params, settings.request_timeout)
+        return _Begun(generation, served)
+
+    take_share(question.params.nsamples)
     try:
-        generation = engine.submit(prefix, _sampling_params(asked, settings), settings.request_timeout)
+        begun = get_serving().ask(submit)
     except PromptTooLongError as error:
         raise field_problem(
             prefix_field,
             f"It is {error.tokens} tokens long and may be {error.limit} at most"
-            f" (n_ctx {engine.hparams.n_ctx}, one of them for the answer); shorten it",
+            f" (n_ctx {error.limit + 1}, one of them for the answer); shorten it",
         ) from None
-    cancel_if_reader_leaves(generation)
-    return generation, prefix
+    cancel_if_reader_leaves(begun.generation)
+    return begun
 
 
-def _events(generation: Generation, prefix: str, asked: GenerateQuery) -> Generator[str]:
+def _events(begun: _Begun, question: _Question) -> Generator[str]:
     """The texts piece by piece, the place in the queue until they begin, and the whole answer at the end."""
-    engine: Engine = current_app.extensions["engine"]
-    unsaid_prefix = [prefix if asked.include_prefix else ""] * asked.nsamples
-    left_away = {"sample"} if asked.nsamples == 1 else None
+    generation, engine, asked = begun.generation, begun.served.engine, question.asked
+    unsaid_prefix = [question.prefix if asked.include_prefix else ""] * asked.nsamples
     for piece in generation.stream(idle=IDLE_SECONDS, pause=partial(pause_seconds, engine)):
         if piece:
-            record = PieceRecord(text=unsaid_prefix[piece.sample] + piece.text, sample=piece.sample)
+            yield _piece(unsaid_prefix[piece.sample] + piece.text, piece.sample, asked.nsamples)
             unsaid_prefix[piece.sample] = ""
-            yield event(record.model_dump_json(exclude=left_away))
         elif place := engine.place_in_queue(generation):
             waiting = WaitingRecord(ahead=place.ahead, seconds=round(place.seconds, 1))
             yield event(waiting.model_dump_json(), "waiting")
         else:
             yield HEARTBEAT
     require_reader(generation)
-    yield event(_answer(generation, prefix, asked).model_dump_json(), "done")
+    yield event(_answer(begun, question).model_dump_json(), "done")
+
+
+def _repeated(answer: GenerateAnswer) -> Generator[str]:
+    """The events of a text that was written before: it is all there at once."""
+    for number, sample in enumerate(answer.samples):
+        yield _piece(sample.text, number, len(answer.samples))
+    yield event(answer.model_dump_json(), "done")
+
+
+def _piece(text: str, sample: int, nsamples: int) -> str:
+    left_away = {"sample"} if nsamples == 1 else None
+    return event(PieceRecord(text=text, sample=sample).model_dump_json(exclude=left_away))
 
 
 def _sampling_params(asked: GenerateQuery, settings: Settings) -> SamplingParams:
@@ -127,30 +188,35 @@ def _sampling_params(asked: GenerateQuery, settings: Settings) -> SamplingParams
     )
 
 
-def _answer(generation: Generation, prefix: str, asked: GenerateQuery) -> GenerateAnswer:
-    samples = [_record(sample, prefix, asked) for sample in generation.samples]
+def _answer(begun: _Begun, question: _Question) -> GenerateAnswer:
+    """What has been written, which is kept."""
+    generation = begun.generation
+    samples = [_record(sample, question) for sample in generation.samples]
     made = sum(sample.tokens for sample in samples)
-    return GenerateAnswer(
+    answer = GenerateAnswer(
         text=samples[0].text,
         samples=samples,
-        prefix=prefix,
+        prefix=question.prefix,
         seed=generation.params.seed,
         usage=Usage(
             prompt_tokens=generation.prompt_tokens,
             completion_tokens=made,
             total_tokens=generation.prompt_tokens + made,
         ),
-        model=current_app.extensions["model"],
+        model=begun.served.model,
+        fingerprint=begun.served.fingerprint,
         timing=_timing(generation.timing, made),
     )
+    kept.keep(question.name(answer.fingerprint), answer)
+    return answer
 
 
-def _record(sample: Sample, prefix: str, asked: GenerateQuery) -> SampleRecord:
-    text = sample.text
+def _record(sample: Sample, question: _Question) -> SampleRecord:
+    text, asked = sample.text, question.asked
     if asked.whole_sentences and sample.finish_reason == "length":
         text = until_last_sentence_end(text)
     if asked.include_prefix:
-        text = prefix + text
+        text = question.prefix + text
     return SampleRecord(text=text, finish_reason=sample.finish_reason, tokens=len(sample.tokens))
 
 

@@ -2,11 +2,11 @@
 
 from http import HTTPStatus
 
-from flask import current_app
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, ConfigDict
 
 from server.api.problems import ProblemDocument, ProblemError
+from server.serving import get_serving
 
 blueprint = APIBlueprint("health", __name__, abp_tags=[Tag(name="Health")])
 
@@ -44,7 +44,7 @@ def readyz() -> dict[str, str]:
 
 
 def _require_engine() -> None:
-    if not current_app.extensions["engine"].alive:
+    if not get_serving().current.engine.alive:
         raise ProblemError(
             HTTPStatus.SERVICE_UNAVAILABLE, "The engine has stopped; the service must be restarted."
         )

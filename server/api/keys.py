@@ -54,25 +54,29 @@ class Gate:
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self._digests = [(entry.sha256, name) for name, entry in keys.entries.items()]
         self._requests = LastMinute()
+
+    def open_to(self, keys: Keys) -> None:
+        """Take these keys from here on, and no others."""
+        self._keys = keys
 
     def find(self, key: str | None) -> tuple[str, Limits]:
         """The name of the key's entry, and what it allows. Raises ProblemError."""
+        keys = self._keys
         if key is None:
-            if self._keys.anonymous:
-                return ANONYMOUS, self._keys.anonymous
+            if keys.anonymous:
+                return ANONYMOUS, keys.anonymous
             raise _unauthorized(
                 f"This service wants an API key, as Authorization: Bearer KEY or as {HEADER}: KEY. Ask whoever runs it."
             )
         sent = digest(key)
         # All of them, also when one was found: how long it takes says nothing of which.
-        found = [name for known, name in self._digests if hmac.compare_digest(known, sent)]
+        found = [name for name, entry in keys.entries.items() if hmac.compare_digest(entry.sha256, sent)]
         if not found:
             raise _unauthorized(
                 "This is no API key of this service. Check it, or ask whoever runs it.", wrong=True
             )
-        return found[0], self._keys.entries[found[0]]
+        return found[0], keys.entries[found[0]]
 
     def count(self, caller: str, limits: Limits) -> None:
         """One more request of this caller. Raises ProblemError where that is too many in the last minute."""
@@ -92,9 +96,9 @@ def register(app: Flask, keys: Keys | None, blueprints: Collection[str]) -> None
 
     To be called before what looks at the body: who has no key is told so first.
     """
-    if keys is None:
+    gate = app.extensions["gate"] = None if keys is None else Gate(keys)
+    if gate is None:
         return
-    gate = Gate(keys)
 
     @app.before_request
     def admit() -> None:

@@ -103,6 +103,4 @@ def _link(fields: dict[str, str], words: str) -> str:
 def _respond(
     page: str, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None
 ) -> Response:
-    response = Response(page, status, headers, mimetype=HTML)
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return Response(page, status, {"Cache-Control": "no-store"} | (headers or {}), mimetype=HTML)

@@ -23,6 +23,7 @@ _ANSWER = {
     "seed": 7,
     "usage": {"prompt_tokens": 5, "completion_tokens": 40, "total_tokens": 45},
     "model": "run1",
+    "fingerprint": "fp_5f3a21c0de",
     "timing": {"queue_s": 0.001, "first_token_s": 0.0054, "total_s": 0.034, "tokens_per_s": 1211.6},
 }
 _EVENTS = (
@@ -194,4 +195,5 @@ class GenerateAnswer(BaseModel):
     seed: int
     usage: Usage
     model: str
+    fingerprint: str
     timing: TimingRecord

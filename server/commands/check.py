@@ -3,7 +3,7 @@
 import click
 
 from server.commands.console import examples
-from server.engine import plan_cache
+from server.engine import plan_memory
 from server.keys import read_keys
 from server.settings import load_settings, misspelt_variables, require_fitting_opening
 from server.weights import find_checkpoint, open_checkpoint
@@ -26,7 +26,7 @@ def command() -> None:
     with open_checkpoint(directory) as checkpoint:
         require_fitting_opening(settings, checkpoint)
         hparams = checkpoint.hparams
-    plan_cache(hparams, settings.engine, settings.max_running)
+    plan_memory(hparams, settings.engine, settings.max_running)
     for name, meant in misspelt_variables().items():
         click.echo(f"pokegen: {name} is no setting and is ignored; did you mean {meant}?", err=True)
     click.echo(

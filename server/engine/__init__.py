@@ -20,7 +20,7 @@ from server.engine.generation import FinishReason, Generation, Piece, Sample, Ti
 from server.engine.gpt2 import GPT2
 from server.engine.kv_cache import KVCache
 from server.engine.logprobs import MAX_LOGPROBS, TokenLogprobs
-from server.engine.memory import MIB, cache_blocks, memory_limit
+from server.engine.memory import MIB, MemoryPlan, cache_blocks, memory_limit
 from server.engine.native import ISAS, Isa, NativeCore, supported_isas
 from server.engine.sampling import MAX_SEED, MAX_TEMPERATURE, SamplingParams
 from server.weights import Checkpoint, HParams
@@ -41,6 +41,7 @@ __all__ = [
     "FinishReason",
     "Generation",
     "Isa",
+    "MemoryPlan",
     "NotEnoughMemoryError",
     "Piece",
     "Place",
@@ -52,7 +53,7 @@ __all__ = [
     "TokenLogprobs",
     "create_engine",
     "load_model",
-    "plan_cache",
+    "plan_memory",
     "supported_isas",
 ]
 
@@ -66,21 +67,23 @@ EngineName = Literal["int8", "float32", "numpy", "gpt2-simple"]
 PROCESS_BYTES = {"int8": 192 * MIB, "float32": 192 * MIB, "numpy": 256 * MIB, "gpt2-simple": 1024 * MIB}
 
 
-def plan_cache(hparams: HParams, name: EngineName, max_running: int) -> int:
-    """How many key/value blocks the engine will have. Raises NotEnoughMemoryError, and ValueError as `load_model`."""
+def plan_memory(hparams: HParams, name: EngineName, max_running: int) -> MemoryPlan:
+    """What memory the engine may take. Raises NotEnoughMemoryError, and ValueError as `load_model`."""
     if name in ("int8", "float32"):
         block_bytes = NativeCore.block_bytes(hparams, name)
         model_bytes = NativeCore.bytes_needed(hparams, name, max_running)
     else:
         block_bytes = KVCache.block_bytes(hparams)
         model_bytes = 4 * sum(math.prod(shape) for shape in tensor_shapes(hparams).values())
-    return cache_blocks(
+    limit = memory_limit()
+    n_blocks = cache_blocks(
         hparams,
         max_running,
         block_bytes=block_bytes,
         other_bytes=PROCESS_BYTES[name] + model_bytes,
-        limit=memory_limit(),
+        limit=limit,
     )
+    return MemoryPlan(model_bytes, block_bytes, n_blocks, limit, PROCESS_BYTES[name])
 
 
 def create_engine(
@@ -93,14 +96,18 @@ def create_engine(
     pace: float = 0.0,
     threads: int = 0,
     isa: Isa = "auto",
+    plan: MemoryPlan | None = None,
+    usable_blocks: int | None = None,
+    on_done: Callable[[Generation], None] = lambda _: None,
     on_crash: Callable[[], None] = lambda: None,
 ) -> Engine:
     """An engine for a checkpoint, which has proven itself by making a few tokens.
 
-    threads and isa are `load_model`'s, the other arguments `Engine`'s. Raises what `load_model` raises,
+    threads and isa are `load_model`'s, plan is `plan_memory`'s, usable_blocks is how many of its blocks may be used
+    until `Engine.limit_blocks` says otherwise, and the other arguments are `Engine`'s. Raises what `load_model` raises,
     NotEnoughMemoryError, and EngineFailedError where the first token fails.
     """
-    n_blocks = plan_cache(checkpoint.hparams, name, max_running)
+    n_blocks = (plan or plan_memory(checkpoint.hparams, name, max_running)).n_blocks
     model = load_model(checkpoint, name, n_blocks, threads, isa)
     engine = Engine(
         model if isinstance(model, NativeCore) else SequentialCore(model),
@@ -111,8 +118,11 @@ def create_engine(
         max_waiting=max_waiting,
         max_wait=max_wait,
         pace=pace,
+        on_done=on_done,
         on_crash=on_crash,
     )
+    if usable_blocks is not None:
+        engine.limit_blocks(usable_blocks)
     try:
         # From here on the engine knows its speed, on which its promises rest: that of several texts, for one alone is
         # far slower than each of a few, and the first crowd would be thought too large.

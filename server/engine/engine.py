@@ -18,7 +18,7 @@ from server.engine.errors import (
     PromptTooLongError,
 )
 from server.engine.generation import Generation, Sample
-from server.engine.kv_blocks import KVBlocks
+from server.engine.kv_blocks import KVBlocks, blocks_for
 from server.engine.sampling import SamplingParams
 from server.engine.scheduler import Drawn, Ending, Outlook, Scheduler, Sequence, Slice, Start
 from server.weights import HParams, Tokenizer
@@ -76,6 +76,7 @@ class Engine:
     max_wait: seconds that a generation may be expected to wait; past that, likewise.
     pace: tokens a second that each running text is to keep: no more are begun than the measured speed allows, one at
     least; 0 does without. What runs already goes on.
+    on_done: called with each generation that has ended or failed, by the engine's own thread: it should be quick.
     on_crash: called if the engine's own thread ends by an error, when everybody who waited has been told.
 
     Its thread starts here, so create it after a fork, never before.
@@ -92,13 +93,15 @@ class Engine:
         max_waiting: int,
         max_wait: float = math.inf,
         pace: float = 0.0,
+        on_done: Callable[[Generation], None] = lambda _: None,
         on_crash: Callable[[], None] = lambda: None,
     ) -> None:
         self.hparams = hparams
         self.tokenizer = tokenizer
         self._core = core
         self._kv_blocks = KVBlocks(n_blocks)
-        self._scheduler = Scheduler(self._kv_blocks, max_running, max_waiting, tokenizer.end_of_text)
+        end_of_text = tokenizer.end_of_text
+        self._scheduler = Scheduler(self._kv_blocks, max_running, max_waiting, end_of_text, on_done)
         if pace:
             self._scheduler.batch_limit = 1  # until it is known what more would cost
         self._max_running = max_running
@@ -108,6 +111,7 @@ class Engine:
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._closed = False
+        self._retired = False
         self._on_crash = on_crash
         self._steps = 0
         self._tokens = 0
@@ -130,7 +134,7 @@ class Engine:
 
         Raises PromptTooLongError where not one new token fits; EngineBusyError where the queue is full, or where
         others wait and it would wait longer than `timeout` or `max_wait` at the measured speed; EngineClosedError after
-        `close`; ValueError for an empty list or a token outside of the vocabulary.
+        `retire` or `close`; ValueError for an empty list or a token outside of the vocabulary.
         """
         tokens = self.tokenizer.encode_prompt(prompt) if isinstance(prompt, str) else list(prompt)
         if not tokens or not all(0 <= token < self.hparams.n_vocab for token in tokens):
@@ -161,7 +165,7 @@ class Engine:
     @property
     def alive(self) -> bool:
         """Whether the engine takes submissions."""
-        return not self._closed and self._thread.is_alive()
+        return not self._closed and not self._retired and self._thread.is_alive()
 
     @property
     def running(self) -> int:
@@ -193,6 +197,24 @@ class Engine:
         with self._lock:
             start = self._current_outlook().waiting.get(generation)
             return Place(start.ahead, start.steps * self._step_seconds) if start else None
+
+    def limit_blocks(self, n: int) -> None:
+        """Let the key/value cache use n blocks at most, or as many as it has used already; enough for n_ctx tokens."""
+        with self._work:
+            self._kv_blocks.limit(max(n, blocks_for(self.hparams.n_ctx)))
+            self._work.notify()
+
+    @property
+    def used_blocks(self) -> int:
+        """How many blocks of the cache have ever been used, and so take memory."""
+        return self._kv_blocks.n_used
+
+    def retire(self) -> None:
+        """Take nothing new, finish what was begun, also what waits, and stop the thread. Harmless twice."""
+        with self._work:
+            self._retired = True
+            self._work.notify()
+        self._thread.join()
 
     def close(self) -> None:
         """Stop the thread after its present step; what has not ended fails with EngineClosedError. Harmless twice."""
@@ -228,6 +250,8 @@ class Engine:
             while not self._closed:
                 if batch := self._scheduler.schedule():
                     return batch
+                if self._retired:
+                    break
                 self._work.wait()
             return []
 

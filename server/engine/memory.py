@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from server.engine.cgroup import own_groups
@@ -13,6 +14,37 @@ from server.weights import HParams
 LIMITS = ("memory.max", "memory.limit_in_bytes")
 
 MIB = 2**20
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What an engine may take, in bytes: its model, and n_blocks blocks of the key/value cache."""
+
+    model_bytes: int
+    block_bytes: int
+    n_blocks: int
+    limit: int  # of all that this process takes
+    process_bytes: int  # what it takes beside engines
+
+    def share(self, other: "MemoryPlan", used_blocks: int, hparams: HParams) -> tuple[int, int]:
+        """How many blocks this engine may use beside another that has used so many already, and how many that one.
+
+        Both get half of what is left. Raises NotEnoughMemoryError where that is less than a sequence of n_ctx tokens
+        takes.
+        """
+        taken = self.process_bytes + other.model_bytes + used_blocks * other.block_bytes
+        left = self.limit - taken - self.model_bytes
+        one_sequence = blocks_for(hparams.n_ctx)
+        if left < one_sequence * self.block_bytes:
+            needed = self.model_bytes + one_sequence * self.block_bytes
+            raise NotEnoughMemoryError(
+                f"the memory limit is {self.limit // MIB} MiB, of which {taken // MIB} MiB are taken until the last"
+                f" texts of the present checkpoint are done, and the new one needs {needed // MIB} MiB: allow more"
+                " memory, or restart the service"
+            )
+        mine = min(max(left // 2 // self.block_bytes, one_sequence), self.n_blocks)
+        theirs = used_blocks + (left - mine * self.block_bytes) // other.block_bytes
+        return mine, min(theirs, other.n_blocks)
 
 
 def memory_limit(groups: Iterable[Path] | None = None) -> int:

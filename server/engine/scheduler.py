@@ -12,7 +12,7 @@ import heapq
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, takewhile
 from typing import Literal, NamedTuple
@@ -101,10 +101,17 @@ class Scheduler:
     """Who waits, in order of arrival, and who runs. Not thread-safe: the engine's lock guards it.
 
     batch_limit: how many sequences may run, 1 to max_running. The engine lowers it while steps take too long; who runs
-    already goes on.
+    already goes on. on_done: is told of each generation that has ended, or failed.
     """
 
-    def __init__(self, kv_blocks: KVBlocks, max_running: int, max_waiting: int, end_of_text: int) -> None:
+    def __init__(
+        self,
+        kv_blocks: KVBlocks,
+        max_running: int,
+        max_waiting: int,
+        end_of_text: int,
+        on_done: Callable[[Generation], None] = lambda _: None,
+    ) -> None:
         self.batch_limit = max_running
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
@@ -113,6 +120,7 @@ class Scheduler:
         self._max_running = max_running
         self._max_waiting = max_waiting
         self._end_of_text = end_of_text
+        self._on_done = on_done
 
     def __iter__(self) -> Iterator[Sequence]:
         return chain(self.running, self.waiting)
@@ -175,6 +183,7 @@ class Scheduler:
             self._remove(sequence)
             self.ended["deadline" if isinstance(error, DeadlineExceededError) else "failed"] += 1
         generation.fail(error)
+        self._on_done(generation)
 
     def outlook(self) -> Outlook:
         """When whom starts: places and blocks change hands as they would, and a step reads one chunk of prompt."""
@@ -238,6 +247,8 @@ class Scheduler:
         self._remove(sequence)
         self.ended[reason] += 1
         sequence.generation.finish(sequence.sample, reason)
+        if sequence.generation.done:
+            self._on_done(sequence.generation)
 
     def _drop_those_who_left(self) -> None:
         now = time.monotonic()

@@ -8,7 +8,7 @@ LONGEST = 1000  # characters of a message: an index may tell names of files as l
 class CheckpointError(Exception):
     """A checkpoint that can't be served. `str()` is one line: the file, what is wrong in it, and the fix."""
 
-    def __init__(self, path: Path, problem: str, fix: str) -> None:
+    def __init__(self, path: Path | str, problem: str, fix: str) -> None:
         line = " ".join(f"{path}: {problem}; {fix}".split())
         # A damaged file's own words may be in it: they are to move no cursor, and to be of every encoding.
         line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)

@@ -1,4 +1,4 @@
-"""Checkpoints in an MLflow model registry, by models:/NAME/VERSION or models:/NAME@ALIAS.
+"""Where a checkpoint lies: in a directory, at an address, or in an MLflow registry (models:/NAME/VERSION, @ALIAS).
 
 Source of the form: MLflow's "Model Registry" documentation. MLflow is an optional extra, and imported when there is
 such a name only: it takes seconds and about 70 MiB of memory.
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SCHEME = "models:"
 SQLITE = "sqlite:///"
 
+_ADDRESS = re.compile(r"(?P<scheme>https?|s3|hf):/{1,2}(?P<rest>[^/\s]\S*)")  # a Path keeps one slash only
 _MODEL = re.compile(r"models:/(?P<name>[^/:@]+)(?:/(?P<version>[1-9][0-9]{0,8})|@(?P<alias>[^/:@]+))")
 
 # MLflow reads these, some of them when it is first imported: it is to tell nobody of its use, to write no notices, and
@@ -85,10 +86,14 @@ def connect(registry: str) -> "MlflowClient":
 def find_checkpoint(checkpoint: Path, registry: str) -> Found:
     """Where `checkpoint` lies: a directory where it is, a model of the registry where that keeps it.
 
-    What an MLflow server keeps is copied, once, to a folder of the user's cache. Nothing is written to the registry.
-    Raises CheckpointError when MLflow is not installed, when there is no such registry, version or alias, and when its
-    files are gone.
+    What an MLflow server keeps, and what an address names (remote.py), is copied, once, to a folder of the user's
+    cache. Nothing is written to the registry. Raises CheckpointError when MLflow is not installed, when there is no
+    such registry, version or alias, when its files are gone, and when what an address names can't be had.
     """
+    if address := _ADDRESS.fullmatch(str(checkpoint)):
+        from server.weights.remote import fetched
+
+        return Found(*fetched(address["scheme"], address["rest"], _cache()))
     if not is_model_name(checkpoint):
         return Found(checkpoint, checkpoint.resolve().name)
     _require_registry(checkpoint, registry)
@@ -147,11 +152,15 @@ def _version(client: "MlflowClient", model: str) -> "ModelVersion":
     return client.get_model_version(match["name"], match["version"])
 
 
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pokegen"
+
+
 def _copy(location: str, registry: str, version: str) -> Path:
     """The folder that a remote version was copied to; a version never changes."""
     from mlflow.artifacts import download_artifacts
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pokegen"
+    cache = _cache()
     target = cache / hashlib.sha256(f"{registry} {location} {version}".encode()).hexdigest()[:16]
     if not target.exists():
         cache.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ def _out_of_memory() -> None:
 
 def _kill_when_told() -> None:
     Path(os.environ["POKEGEN_TEST_PIPE"]).read_text()  # comes back when somebody has written
-    wsgi.application.extensions["engine"]._scheduler.schedule = _out_of_memory
+    wsgi.application.extensions["serving"].current.engine._scheduler.schedule = _out_of_memory
 
 
 threading.Thread(target=_kill_when_told, name="kill-engine", daemon=True).start()

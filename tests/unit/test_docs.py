@@ -34,7 +34,7 @@ def test_every_setting_is_documented_with_its_default_and_meaning() -> None:
 def test_every_path_that_a_document_names_is_there() -> None:
     for document in [ROOT / "README.md", *ROOT.glob("docs/*.md")]:
         named = re.findall(
-            r"`((?:server|nginx|finetune|tests|docs|checkpoint|corpus|scripts)/[\w./-]*)`",
+            r"`((?:server|nginx|deploy|finetune|tests|docs|checkpoint|corpus|scripts)/[\w./-]*)`",
             document.read_text(),
         )
         missing = [path for path in named if not (ROOT / path).exists()]

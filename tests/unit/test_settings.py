@@ -35,6 +35,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
     values = {
         "checkpoint": Path("/srv/run2"),
         "registry": "sqlite:////srv/registry/mlflow.db",
+        "watch": 2.5,
         "engine": "gpt2-simple",
         "engine_threads": 3,
         "isa": "portable",

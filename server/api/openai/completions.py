@@ -22,6 +22,7 @@ from server.api.problems import FieldError, ProblemError, field_problem
 from server.api.schemas import Usage
 from server.api.shares import take_share
 from server.engine import MAX_SEED, Engine, Generation, PromptTooLongError, SamplingParams
+from server.serving import Served, get_serving
 from server.settings import Settings
 
 blueprint = APIBlueprint("openai_completions", __name__, abp_tags=[TAG])
@@ -48,10 +49,12 @@ RESPONSES: dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]
 )
 def complete(body: CompletionRequest) -> Response:
     """Go on from each prompt, n times. With `stream`, the chunks are `data:` lines, and the last is `data: [DONE]`."""
-    engine: Engine = current_app.extensions["engine"]
-    served = require_served(body.model)
-    prompts = _prompts(body, engine)
-    generations = _submit(body, prompts, engine)
+    serving = get_serving()
+    require_served(body.model, serving.current)
+    _require_few(body)
+    take_share(len(body.prompts) * body.n)
+    served, prompts, generations = serving.ask(partial(_begin, body))
+    engine = served.engine
     choices = [
         [
             GrowingChoice(number * body.n + i, body, prompt, generation, sample, engine.tokenizer)
@@ -67,7 +70,7 @@ def complete(body: CompletionRequest) -> Response:
         choices=[],
     )
     if body.stream:
-        return event_stream(_events(body, answer, generations, choices))
+        return event_stream(_events(body, answer, generations, choices, engine))
     for generation in generations:
         generation.result()
     require_reader(*generations)
@@ -78,7 +81,7 @@ def complete(body: CompletionRequest) -> Response:
     )
 
 
-def _prompts(asked: CompletionRequest, engine: Engine) -> list[Prompt]:
+def _require_few(asked: CompletionRequest) -> None:
     most = current_app.extensions["settings"].max_samples
     if asked.n > most:
         raise field_problem("n", f"Input should be at most {most}; it is {asked.n}")
@@ -87,6 +90,14 @@ def _prompts(asked: CompletionRequest, engine: Engine) -> list[Prompt]:
             "prompt",
             f"There may be at most {most} choices; {len(asked.prompts)} prompts with n {asked.n} are more",
         )
+
+
+def _begin(asked: CompletionRequest, served: Served) -> tuple[Served, list[Prompt], list[Generation]]:
+    prompts = _prompts(asked, served.engine)
+    return served, prompts, _submit(asked, prompts, served.engine)
+
+
+def _prompts(asked: CompletionRequest, engine: Engine) -> list[Prompt]:
     n_vocab = engine.hparams.n_vocab
     for prompt in asked.prompts:
         if not isinstance(prompt, str) and not all(0 <= token < n_vocab for token in prompt):
@@ -99,7 +110,6 @@ def _submit(asked: CompletionRequest, prompts: list[Prompt], engine: Engine) -> 
     settings: Settings = current_app.extensions["settings"]
     params = _sampling_params(asked)
     generations: list[Generation] = []
-    take_share(len(prompts) * asked.n)
     for prompt in prompts:
         try:
             generations.append(engine.submit(prompt.tokens, params, settings.request_timeout))
@@ -138,9 +148,9 @@ def _events(
     answer: Completion,
     generations: list[Generation],
     choices: list[list[GrowingChoice]],
+    engine: Engine,
 ) -> Generator[str]:
     """The answer in chunks: pieces of all choices side by side, of each what ended it, and the usage."""
-    engine: Engine = current_app.extensions["engine"]
     with_usage = asked.stream_options is not None and asked.stream_options.include_usage
 
     def chunk(*told: Choice, usage: Usage | None = None) -> str:

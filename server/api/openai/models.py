@@ -1,43 +1,34 @@
 """GET /v1/models and /v1/models/{model}: the one model that is served."""
 
 import hashlib
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from flask import current_app
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
 from server.api.openai.errors import ErrorAnswer
 from server.api.problems import FieldError, ProblemError, shortened
 from server.engine import EngineName, Isa, supported_isas
-from server.weights import Checkpoint
+from server.serving import Served, get_serving
 
 TAG = Tag(name="As OpenAI's API")
 
 blueprint = APIBlueprint("openai_models", __name__, abp_tags=[TAG])
 
 
-@dataclass(frozen=True)
-class Served:
-    """What is served: its name, when it was loaded in seconds since 1970, and its fingerprint."""
+def fingerprint(stamp: str, engine: EngineName, isa: Isa) -> str:
+    """What a text depends on beside its request: another one as soon as the same seed may give another text.
 
-    model: str
-    created: int
-    fingerprint: str
-
-
-def fingerprint(checkpoint: Checkpoint, engine: EngineName, isa: Isa) -> str:
-    """What a text depends on beside its request: another one as soon as the same seed may give another text."""
+    stamp: the checkpoint's.
+    """
     arithmetic = supported_isas()[1] if isa == "auto" else isa
-    parts = f"{checkpoint.stamp()} {engine} {arithmetic}"
+    parts = f"{stamp} {engine} {arithmetic}"
     return f"fp_{hashlib.blake2b(parts.encode(), digest_size=5).hexdigest()}"
 
 
-def require_served(model: str) -> Served:
+def require_served(model: str, served: Served) -> Served:
     """What is served, if it has this name. Raises ProblemError."""
-    served: Served = current_app.extensions["served"]
     if model != served.model:
         raise ProblemError(
             HTTPStatus.NOT_FOUND,
@@ -82,7 +73,7 @@ class ModelPath(BaseModel):
 )
 def list_models() -> dict[str, Any]:
     """The one that is served, as a list."""
-    return ModelList(data=[_model(current_app.extensions["served"])]).model_dump()
+    return ModelList(data=[_model(get_serving().current)]).model_dump()
 
 
 @blueprint.get(
@@ -98,7 +89,7 @@ def list_models() -> dict[str, Any]:
 )
 def retrieve_model(path: ModelPath) -> dict[str, Any]:
     """The one that is served, if it has this name."""
-    return _model(require_served(path.model)).model_dump()
+    return _model(require_served(path.model, get_serving().current)).model_dump()
 
 
 def _model(served: Served) -> Model:

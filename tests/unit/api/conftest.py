@@ -8,13 +8,14 @@ from flask.testing import FlaskClient
 from flask_openapi3 import OpenAPI
 
 from server.api.card import read_forms
-from server.api.openai.models import Served
+from server.api.metrics import Texts
 from server.app import assemble, create_app
-from server.engine import Engine
+from server.engine import Engine, MemoryPlan
 from server.engine.core import SequentialCore
 from server.engine.gpt2 import GPT2
 from server.engine.kv_blocks import blocks_for
 from server.engine.scheduler import Drawn, Slice
+from server.serving import Served, Serving
 from server.settings import Settings
 from server.weights import Checkpoint
 
@@ -31,7 +32,7 @@ def app(tiny_checkpoint: Checkpoint) -> Iterator[OpenAPI]:
         )
     )
     yield app
-    app.extensions["engine"].close()
+    app.extensions["serving"].close()
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +52,7 @@ def make_app(tiny_checkpoint: Checkpoint) -> Iterator[Callable[..., OpenAPI]]:
 
     yield make
     for app in apps:
-        app.extensions["engine"].close()
+        app.extensions["serving"].close()
 
 
 class GatedCore(SequentialCore):
@@ -87,12 +88,16 @@ class Small:
         self.settings = Settings(
             checkpoint=checkpoint.directory, max_running=1, max_waiting=0, max_samples=1, request_timeout=0.2
         )
-        self.client = assemble(
-            self.settings,
+        served = Served(
             self.engine,
-            Served("small", created=0, fingerprint="fp_small"),
+            MemoryPlan(0, 0, n_blocks, 0, 0),
+            model="small",
+            created=0,
+            stamp="",
+            fingerprint="fp_small",
             card_forms=read_forms(checkpoint.directory),
-        ).test_client()
+        )
+        self.client = assemble(self.settings, Serving(lambda beside: beside or served), Texts()).test_client()
 
 
 @pytest.fixture

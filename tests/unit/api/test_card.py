@@ -34,7 +34,7 @@ def carded(tiny_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
     write_card(directory)
     app = create_app(Settings(checkpoint=directory))
     yield app.test_client()
-    app.extensions["engine"].close()
+    app.extensions["serving"].close()
 
 
 def test_it_is_the_card_as_json(carded: FlaskClient) -> None:

@@ -30,7 +30,7 @@ def answer(app: OpenAPI, operation: dict[str, Any], status: int) -> dict[str, An
 
 
 def test_every_address_of_the_application_is_described(app: OpenAPI) -> None:
-    unsaid = {"/openapi.json", "/metrics", "/apidocs", "/apidocs/", "/apidocs/<name>"}
+    unsaid = {"/openapi.json", "/metrics", "/reload", "/apidocs", "/apidocs/", "/apidocs/<name>"}
     said = {re.sub("[{](.*)[}]", "<path:\\1>", path) for path in app.api_doc["paths"]}
     assert said == {rule.rule for rule in app.url_map.iter_rules()} - unsaid
 

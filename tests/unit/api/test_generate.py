@@ -22,6 +22,7 @@ def test_the_answer_has_exactly_these_members(client: FlaskClient, tiny_checkpoi
     answer = ask(client, prefix="Ash was", length=6, nsamples=2)
     timing = answer.pop("timing")
     samples = answer.pop("samples")
+    assert answer.pop("fingerprint").startswith("fp_")
     prompt = len(tiny_checkpoint.tokenizer.encode_prompt("Ash was"))
     made = sum(sample["tokens"] for sample in samples)
     assert answer == {

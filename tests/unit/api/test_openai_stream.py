@@ -117,7 +117,7 @@ def make_slow_client(
 
     def make(**settings: object) -> FlaskClient:
         app = make_app(**settings)
-        core = app.extensions["engine"]._core
+        core = app.extensions["serving"].current.engine._core
         step = core.step
 
         def slow_step(batch: list[Slice]) -> list[Drawn]:
@@ -207,7 +207,7 @@ def test_a_deadline_is_the_last_event(small: Small) -> None:
 
 def test_closing_the_stream_frees_the_places(make_app: Callable[..., OpenAPI]) -> None:
     app = make_app(engine="numpy")  # slow enough that the texts are not done by then
-    engine = app.extensions["engine"]
+    engine = app.extensions["serving"].current.engine
     response = ask(app.test_client(), stream=True, prompt=["Ash", "Misty"], n=2, max_tokens=500)
     next(iter(response.response))
     response.close()

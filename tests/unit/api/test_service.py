@@ -159,7 +159,7 @@ def test_a_path_cannot_forge_a_line(client: FlaskClient, log: Callable[[], list[
 def test_an_unexpected_error_is_a_problem_document_and_its_traceback_one_line_of_the_log(
     small: Small, log: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    small.client.application.extensions["engine"] = None  # nothing that runs can be like this
+    small.client.application.extensions["serving"] = None  # nothing that runs can be like this
     response = small.client.get("/generate", headers={"X-Request-ID": "r-2"})
     assert (response.status_code, response.content_type) == (500, "application/problem+json")
     assert response.get_json()["request_id"] == "r-2"
@@ -194,12 +194,12 @@ def test_busy_is_503_with_retry_after(small: Small) -> None:
 
 
 def test_busy_does_not_disturb_the_one_that_runs(small: Small) -> None:
-    alone = small.client.get("/generate?length=9&seed=3").get_json()["text"]
+    alone = small.client.get("/generate?length=9&temperature=0").get_json()["text"]
     small.core.open.clear()
     small.core.entered.clear()
     texts: list[str] = []
     reader = threading.Thread(
-        target=lambda: texts.append(small.client.get("/generate?length=9&seed=3").get_json()["text"])
+        target=lambda: texts.append(small.client.get("/generate?length=9&temperature=0").get_json()["text"])
     )
     small.settings.request_timeout = 10
     reader.start()

@@ -65,7 +65,7 @@ def test_who_has_too_many_is_told_to_wait_and_has_none_when_they_have_been_sent(
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "2")
     assert refused.json
     assert refused.json["detail"].startswith("You may have 2 texts at once, and have too many for 2 more")
-    body = {"model": app.extensions["model"], "prompt": "Ash", "n": 2}
+    body = {"model": app.extensions["serving"].current.model, "prompt": "Ash", "n": 2}
     asked = client.post("/v1/completions", json=body)
     assert asked.json
     assert (asked.status_code, asked.json["error"]["type"]) == (429, "rate_limit_error")

@@ -55,7 +55,7 @@ def test_the_texts_are_those_of_the_service(tiny_checkpoint: Checkpoint, batch_s
     app = create_app(Settings(checkpoint=tiny_checkpoint.directory))
     fields = {"prefix": PREFIX, "length": 30, "seed": 5, "top_k": 40, "temperature": 1.1, "nsamples": 5}
     answer = app.test_client().post("/generate", json=fields | {"whole_sentences": False}).get_json()
-    app.extensions["engine"].close()
+    app.extensions["serving"].close()
 
     options = [f"--{name.replace('_', '-')}={value}" for name, value in fields.items()]
     ours = records(*options, "--batch-size", batch_size)

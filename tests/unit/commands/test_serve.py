@@ -87,7 +87,7 @@ def client(tiny_checkpoint: Checkpoint) -> Iterator[FlaskClient]:
         patch.setenv("POKEGEN_CHECKPOINT", str(tiny_checkpoint.directory))
         app = application()
     yield app.test_client()
-    app.extensions["engine"].close()
+    app.extensions["serving"].close()
 
 
 @pytest.mark.parametrize(("address", "accept", "who"), AT_ROOT)

@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from finetune.download.command import FILES, command, download
-from finetune.download.fetch import describe, new_session, part_of
 from server.weights import HParams, open_checkpoint
+from server.weights.fetch import describe, new_session, part_of
 from tests.blobs import Blobs, cut, serve, slow, status
 from tests.checkpoints import random_tensors, write_gpt2_simple
 
@@ -170,7 +170,7 @@ def test_damaged_weights_are_found_by_their_own_checksums_where_the_server_has_n
 
 
 def test_what_is_not_there_is_named(blobs: Blobs, folder: Path) -> None:
-    with pytest.raises(OSError, match=r"/124m/encoder\.json: it is not there \(404\): check --url"):
+    with pytest.raises(OSError, match=r"/124m/encoder\.json: it is not there \(404\): check the address"):
         download(f"{blobs.url}/124m", folder)
 
 

@@ -55,7 +55,7 @@ def describe(session: requests.Session, url: str) -> Remote:
     except requests.RequestException as error:
         raise OSError(f"{url}: {_plainly(error)}") from error
     if "Content-Length" not in response.headers:
-        raise OSError(f"{url}: the server does not say how large it is: check --url")
+        raise OSError(f"{url}: the server does not say how large it is: check the address")
     etag, md5 = response.headers.get("ETag"), response.headers.get("Content-MD5")
     return Remote(
         url,
@@ -165,7 +165,7 @@ def _plainly(error: requests.RequestException) -> str:
     """What went wrong, and what to do about it."""
     match error:
         case requests.HTTPError(response=requests.Response(status_code=404)):
-            return "it is not there (404): check --url"
+            return "it is not there (404): check the address"
         case requests.HTTPError(response=requests.Response() as response):
             return f"the server answers {response.status_code} {response.reason}: try again later"
         case requests.exceptions.ProxyError():
@@ -179,8 +179,6 @@ def _plainly(error: requests.RequestException) -> str:
                 "the server's name can't be resolved: check the network, DNS, and HTTPS_PROXY if you need one"
             )
         case requests.ConnectionError() | requests.exceptions.ChunkedEncodingError():
-            return (
-                "the connection fails or breaks: check the network and --url, and try again; it goes on there"
-            )
+            return "the connection fails or breaks: check the network and the address, and try again; it goes on there"
         case _:
             return f"it can't be asked for: {error}"

@@ -1,0 +1,87 @@
+"""Answers that need not be made again: with a seed, the same question has the same answer while the checkpoint stays.
+
+So a permalink that many open is written once. The last answers are kept here, for streams and other forms alike; in
+front, nginx keeps what GET was answered with, and asks from time to time whether that holds (RFC 9110, section 13).
+"""
+
+import hashlib
+import threading
+from collections import OrderedDict
+
+from flask import Flask, Response, current_app, request
+
+from server.api.schemas import GenerateAnswer
+
+MOST = 1000  # answers: a few megabytes
+FRESH_SECONDS = 10  # for which nginx does not ask
+
+
+class Kept:
+    """The last answers, by what they answer. Safe to use from every thread."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._answers: OrderedDict[str, GenerateAnswer] = OrderedDict()
+
+    def find(self, name: str | None) -> GenerateAnswer | None:
+        """The answer, if it is here."""
+        with self._lock:
+            if name not in self._answers:
+                return None
+            self._answers.move_to_end(name)
+            return self._answers[name]
+
+    def keep(self, name: str | None, answer: GenerateAnswer) -> None:
+        """Keep it, in the place of the one that nobody has asked for for the longest time; not without a name."""
+        if name is None:
+            return
+        with self._lock:
+            self._answers[name] = answer
+            self._answers.move_to_end(name)
+            while len(self._answers) > self._most:
+                self._answers.popitem(last=False)
+
+
+def name_of(*depends_on: object) -> str:
+    """A name for the answer that depends on these."""
+    return hashlib.blake2b(repr(depends_on).encode(), digest_size=12).hexdigest()
+
+
+def register(app: Flask) -> None:
+    """Let `find` and `keep` work in requests to `app`."""
+    app.extensions["kept"] = Kept()
+
+
+def find(name: str | None) -> GenerateAnswer | None:
+    """The answer of this name, if it is kept."""
+    kept: Kept = current_app.extensions["kept"]
+    return kept.find(name)
+
+
+def keep(name: str | None, answer: GenerateAnswer) -> None:
+    """Keep it, if it has a name."""
+    kept: Kept = current_app.extensions["kept"]
+    kept.keep(name, answer)
+
+
+def is_known(name: str | None, form: str) -> bool:
+    """Whether whoever asks has the answer already, in this form (a media type)."""
+    return name is not None and request.if_none_match.contains_weak(_etag(name, form))
+
+
+def say_whether_to_keep(response: Response, name: str | None, form: str) -> Response:
+    """Tell caches of an answer in this form whether they may keep it: one without a name never."""
+    if name is None:
+        response.headers["Cache-Control"] = "no-store"
+        return response
+    # Not byte for byte the same: it tells how long it took.
+    response.set_etag(_etag(name, form), weak=True)
+    is_for_all = current_app.extensions["gate"] is None  # where keys are asked for, nobody gets past them
+    whose = f"public, max-age=0, s-maxage={FRESH_SECONDS}" if is_for_all else "private, max-age=0"
+    response.headers["Cache-Control"] = whose
+    return response
+
+
+def _etag(name: str, form: str) -> str:
+    return f"{name}-{form.rpartition('/')[2]}"

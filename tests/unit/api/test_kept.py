@@ -1,0 +1,90 @@
+"""What has a seed is written once, as long as it is asked for and the checkpoint stays."""
+
+from collections.abc import Callable
+
+from flask.testing import FlaskClient
+from flask_openapi3 import OpenAPI
+
+from server.api.kept import Kept
+from server.api.schemas import GenerateAnswer, TimingRecord, Usage
+
+TIMING = TimingRecord(queue_s=0, first_token_s=0, total_s=0, tokens_per_s=0)
+USAGE = Usage(prompt_tokens=1, completion_tokens=1, total_tokens=2)
+
+
+def answer(text: str) -> GenerateAnswer:
+    return GenerateAnswer(
+        text=text, samples=[], prefix="", seed=1, usage=USAGE, model="", fingerprint="", timing=TIMING
+    )
+
+
+def test_what_was_asked_for_last_is_kept() -> None:
+    kept = Kept(most=2)
+    for name in ("a", "b"):
+        kept.keep(name, answer(name))
+    assert kept.find("a") == answer("a")
+    kept.keep("c", answer("c"))
+    assert kept.find("b") is None
+    assert (kept.find("a"), kept.find("c")) == (answer("a"), answer("c"))
+
+
+def test_what_has_no_name_is_not_kept() -> None:
+    kept = Kept()
+    kept.keep(None, answer("a"))
+    assert kept.find(None) is None
+
+
+def written(app: OpenAPI) -> int:
+    return app.extensions["serving"].statistics().ended["length"]
+
+
+def test_all_that_a_text_depends_on_makes_another(make_app: Callable[..., OpenAPI]) -> None:
+    app = make_app(length=5, address_at_once=0)
+    client: FlaskClient = app.test_client()
+    before = written(app)
+    asked = [
+        "seed=1",
+        "seed=2",
+        "seed=1&length=6",
+        "seed=1&temperature=0.5",
+        "seed=1&top_k=3",
+        "seed=1&top_p=0.5",
+        "seed=1&nsamples=2",
+        "seed=1&truncate=x",
+        "seed=1&include_prefix=false",
+        "seed=1&whole_sentences=false",
+        "seed=1&prefix=Brock",
+    ]
+    tags = [client.get(f"/generate?{query}").headers["ETag"] for query in asked]
+    assert len(set(tags)) == len(asked)
+    made = written(app) - before
+    assert [client.get(f"/generate?{query}").headers["ETag"] for query in asked] == tags
+    assert written(app) == before + made
+
+
+def test_defaults_and_other_ways_to_ask_make_no_other(make_app: Callable[..., OpenAPI]) -> None:
+    app = make_app(length=5, opening="Ash", address_at_once=0)
+    client: FlaskClient = app.test_client()
+    first = client.get("/generate?seed=1")
+    before = written(app)
+    for query in ("prefix=Ash&seed=1", "seed=1&length=5", "prefix=%20&seed=1&temperature=0.7"):
+        again = client.get(f"/generate?{query}")
+        assert (again.data, again.headers["ETag"]) == (first.data, first.headers["ETag"])
+    posted = client.post("/generate", json={"seed": 1})
+    assert posted.json == first.json
+    streamed = client.get("/generate?seed=1&stream=true")
+    assert streamed.text.count("data: ") == 2
+    assert written(app) == before
+
+
+def test_who_has_it_is_told_so_without_a_text(make_app: Callable[..., OpenAPI]) -> None:
+    app = make_app(length=5)
+    client: FlaskClient = app.test_client()
+    tag = client.get("/generate?seed=1").headers["ETag"]
+    anew = make_app(length=5)  # which has written nothing yet
+    before = written(anew)
+    answered = anew.test_client().get("/generate?seed=1", headers={"If-None-Match": tag})
+    assert (answered.status_code, answered.data, answered.headers["ETag"]) == (304, b"", tag)
+    page = anew.test_client().get("/generate?seed=1", headers={"If-None-Match": tag, "Accept": "text/html"})
+    assert page.status_code == 200, "another form of it"
+    assert written(anew) == before + 1
