@@ -105,7 +105,7 @@ def simulate(
     arrivals: when readers come, ascending. again: when somebody who was served, or refused, at such a time asks once
     more; None is never. length: new tokens of a text. settle: seconds at the beginning that do not count.
     """
-    settings = settings or Settings(_env_file=None)  # type: ignore[call-arg]
+    settings = settings or Settings(_env_file=None)
     most = settings.max_running
     if settings.pace:
         most = max(1, sum(step_time(n) <= 1 / settings.pace for n in range(1, most + 1)))

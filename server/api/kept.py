@@ -27,7 +27,7 @@ class Kept:
     def find(self, name: str | None) -> GenerateAnswer | None:
         """The answer, if it is here."""
         with self._lock:
-            if name not in self._answers:
+            if name is None or name not in self._answers:
                 return None
             self._answers.move_to_end(name)
             return self._answers[name]

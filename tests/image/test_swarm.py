@@ -35,7 +35,7 @@ class Swarm:
         self._environment = {**os.environ, **limits, "REPLICAS": str(REPLICAS), "PORT": str(port)}
 
     def deploy(self) -> None:
-        file = ROOT / "docker-compose.yml"
+        file = str(ROOT / "docker-compose.yml")
         command = ["docker", "stack", "deploy", "--resolve-image", "never", "--compose-file", file, self.name]
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr

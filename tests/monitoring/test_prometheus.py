@@ -125,7 +125,9 @@ def test_every_query_of_the_dashboard_is_answered_under_load(
     stack = make_stack()
     with Prometheus(tmp_path, stack.http).running() as prometheus, readers(stack.url, READERS):
         wait_until(
-            lambda: prometheus.query("rate(pokegen_text_seconds_count[5m]) > 0"), within=60, what="texts"
+            lambda: bool(prometheus.query("rate(pokegen_text_seconds_count[5m]) > 0")),
+            within=60,
+            what="texts",
         )
         unanswered = [query for query in queries() if not prometheus.query(query)]
         assert not unanswered
@@ -143,7 +145,9 @@ def test_the_alert_fires_while_the_queue_stands_and_ends_with_it(
 ) -> None:
     stack = make_stack(POKEGEN_MAX_RUNNING="1", POKEGEN_MAX_SAMPLES="1", POKEGEN_MAX_WAIT="60")
     with Prometheus(tmp_path, stack.http, quicken=True).running() as prometheus:
-        wait_until(lambda: prometheus.query('up{job="pokegen"} == 1'), within=30, what="the first answer")
+        wait_until(
+            lambda: bool(prometheus.query('up{job="pokegen"} == 1')), within=30, what="the first answer"
+        )
         assert not prometheus.firing()
         with readers(stack.url, READERS):
             wait_until(lambda: "PokegenQueueStands" in prometheus.firing(), within=60, what="the alert")

@@ -76,12 +76,16 @@ def test_200_readers_during_five_swaps_one_of_them_corrupt(stack: Stack, place: 
                 assert answer["text"] == expected
                 answers += 1
 
+    def texts_come() -> None:
+        since = answers
+        wait_until(lambda: answers > since + 2 * READERS, within=60, what="texts")
+
     with ThreadPoolExecutor(READERS) as pool:
         readers = [pool.submit(read, number) for number in range(READERS)]
         try:
             fingerprints = []
             for seed in (2, 3, None, 4, 5):
-                wait_until(lambda since=answers: answers > since + 2 * READERS, within=60, what="texts")
+                texts_come()
                 if seed is None:
                     place.spoil()
                 else:
@@ -91,9 +95,7 @@ def test_200_readers_during_five_swaps_one_of_them_corrupt(stack: Stack, place: 
                 if seed is None:
                     assert "model.safetensors" in reloaded.stderr
                 fingerprints.append(stack.get("/generate?length=1").json()["fingerprint"])
-            wait_until(
-                lambda since=answers: answers > since + 2 * READERS, within=60, what="texts of the last"
-            )
+            texts_come()
         finally:
             ends = True
         for reader in readers:
@@ -124,7 +126,7 @@ def test_nobody_from_outside_can_reload(stack: Stack) -> None:
 def test_the_command_says_what_came_of_it(stack: Stack, place: Place) -> None:
     def reload(http: str = stack.http) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"POKEGEN_HTTP": http.removeprefix("http://")}
-        command = [Path(sys.executable).with_name("pokegen"), "reload"]
+        command = [str(Path(sys.executable).with_name("pokegen")), "reload"]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
     assert "is what answers already" in reload().stdout

@@ -7,6 +7,7 @@ from flask_openapi3 import OpenAPI
 
 from server.api.kept import Kept
 from server.api.schemas import GenerateAnswer, TimingRecord, Usage
+from server.serving import Serving
 
 TIMING = TimingRecord(queue_s=0, first_token_s=0, total_s=0, tokens_per_s=0)
 USAGE = Usage(prompt_tokens=1, completion_tokens=1, total_tokens=2)
@@ -35,7 +36,8 @@ def test_what_has_no_name_is_not_kept() -> None:
 
 
 def written(app: OpenAPI) -> int:
-    return app.extensions["serving"].statistics().ended["length"]
+    serving: Serving = app.extensions["serving"]
+    return serving.statistics().ended["length"]
 
 
 def test_all_that_a_text_depends_on_makes_another(make_app: Callable[..., OpenAPI]) -> None:

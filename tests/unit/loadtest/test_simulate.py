@@ -39,7 +39,7 @@ def test_readers_share_what_a_step_makes() -> None:
 
 
 def test_no_more_run_than_keep_their_pace() -> None:
-    settings = Settings(_env_file=None, pace=10, max_running=500, max_wait=3600)  # type: ignore[call-arg]
+    settings = Settings(_env_file=None, pace=10, max_running=500, max_wait=3600)
     come = (0.001 * number for number in range(300))
     seen = simulate(growing(), come, lambda _: None, length=LENGTH, seconds=600, settings=settings)
     assert len(seen.total) == 300, "the others wait for their turn, and get it"
