@@ -62,11 +62,17 @@ def test_the_checkpoint_is_replaced(
     assert another_text != written
     overwrite(own_checkpoint, checkpoint)
     assert ask(service.url, MEDIUM).text == another_text
-    with Newcomers(service.url) as newcomers:
-        before = service.workers("uwsgi")
+    with in_flight(service.url, service.http) as (whole, stream), Newcomers(service.url) as newcomers:
+        worker = service.workers("uwsgi")
         assert service.reload().returncode == 0
-        wait_until(lambda: service.workers("uwsgi") not in (before, []), within=20, what="the next worker")
         newcomers.until_served()
+        assert service.workers("uwsgi") == worker, "it is the same process, and there is no pause"
+    assert whole.result().whole
+    assert stream.result().whole
     assert all(answer.whole for answer in newcomers.later)
     assert ask(service.url, MEDIUM).text == written
-    record("the checkpoint is replaced by another, then `make reload`", "the whole text", newcomers)
+    record(
+        "the checkpoint is replaced by another, then `make reload`",
+        f"{whole.result()}; streamed: {stream.result()}",
+        newcomers,
+    )
