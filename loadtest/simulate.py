@@ -19,6 +19,7 @@ import click
 import numpy as np
 
 from loadtest.load.journal import PATIENCE, SETTLE_SECONDS, TURNED_AWAY
+from loadtest.report.comparison import Price
 from loadtest.report.figures import Level, levels, percentile
 from loadtest.report.runs import Numbers, Run, RunError, read_run
 from server.engine.scheduler import PREFILL_CHUNK
@@ -246,10 +247,14 @@ def command(ramp: Path, steady: Path, peak: float, length: int) -> None:
         f"A box serves {per_second:.1f} readers a second, texts of {length} tokens; {a_day:,.0f} a day"
     )
     click.echo(f"with a busiest hour of {peak:g} times the mean. Boxes for so many a day:\n")
-    click.echo("| readers a day | boxes | in the busiest hour, a second |\n|---:|---:|---:|")
+    a_box = 24 * Price().of(measured.about.box.cpus)
+    click.echo(
+        "| readers a day | in the busiest hour, a second | boxes | USD a day, at most |\n|---:|---:|---:|---:|"
+    )
     for readers in (10**5, 10**6, 10**7, 10**8):
         peak_rate = readers / DAY * peak
-        click.echo(f"| {readers:,} | {math.ceil(peak_rate / per_second)} | {peak_rate:,.1f} |")
+        boxes = math.ceil(peak_rate / per_second)
+        click.echo(f"| {readers:,} | {peak_rate:,.1f} | {boxes:,} | {boxes * a_box:,.0f} |")
 
 
 if __name__ == "__main__":
