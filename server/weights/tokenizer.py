@@ -52,7 +52,9 @@ class Tokenizer:
         self.end_of_text = ids[END_OF_TEXT]
         self.token_bytes = tuple(token_bytes)
         self._add_bos = add_bos
-        self._bpe = BpeTokenizer(BPE(vocab=dict(vocabulary), merges=list(merges)))
+        # Without its cache of words, which every thread has for itself, and never gives back: the service's hundreds of
+        # threads would each keep up to 10,000 words, whatever their length.
+        self._bpe = BpeTokenizer(BPE(vocab=dict(vocabulary), merges=list(merges), cache_capacity=0))
         self._bpe.pre_tokenizer = ByteLevel(add_prefix_space=False)
 
     def encode(self, text: str) -> list[int]:

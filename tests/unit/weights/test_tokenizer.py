@@ -1,5 +1,6 @@
 """The tokenizer's own promises, and the vocabularies that are refused."""
 
+import ctypes
 import json
 import re
 from collections.abc import Callable
@@ -245,3 +246,21 @@ def test_transformers_saves_the_delimiter_as_a_template(tmp_path: Path) -> None:
     write_transformers(tmp_path, TINY, add_bos=True)
     tokenizer = read_tokenizer_json(tmp_path, TINY.n_vocab)
     assert tokenizer.encode_prompt("Ash")[0] == tokenizer.end_of_text
+
+
+class MallInfo(ctypes.Structure):
+    """What glibc's mallinfo2 answers; the eighth field is the number of bytes in use."""
+
+    _fields_ = (("fields", ctypes.c_size_t * 10),)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="asks glibc what is in use")
+def test_it_keeps_no_words() -> None:
+    # `tokenizers` would keep 10,000 of them for every thread and checkpoint, until the thread ends: here 13 MB.
+    mallinfo2 = ctypes.CDLL(None).mallinfo2
+    mallinfo2.restype = MallInfo
+    tokenizer = make()
+    before = mallinfo2().fields[7]
+    for number in range(2000):
+        tokenizer.encode("".join("abcdefghij"[int(digit)] for digit in f"{number:04}") * 50)
+    assert mallinfo2().fields[7] - before < 1_000_000
