@@ -63,10 +63,10 @@ def test_the_checkpoint_is_replaced(
     overwrite(own_checkpoint, checkpoint)
     assert ask(service.url, MEDIUM).text == another_text
     with in_flight(service.url, service.http) as (whole, stream), Newcomers(service.url) as newcomers:
-        worker = service.workers("uwsgi")
+        workers = service.workers("uwsgi")
         assert service.reload().returncode == 0
         newcomers.until_served()
-        assert service.workers("uwsgi") == worker, "it is the same process, and there is no pause"
+        assert service.workers("uwsgi") == workers, "it is the same process, and there is no pause"
     assert whole.result().whole
     assert stream.result().whole
     assert all(answer.whole for answer in newcomers.later)
