@@ -22,7 +22,8 @@ def footprint(stack: Stack) -> Footprint:
     for pid in descendants(stack.process.pid):
         process = Path(f"/proc/{pid}")
         name = (process / "comm").read_text().strip()
-        if name in ("nginx", "uwsgi"):
+        is_loader = b"cache loader" in (process / "cmdline").read_bytes()  # nginx's, of the first minute alone
+        if name in ("nginx", "uwsgi") and not is_loader:
             processes[name] += 1
             files[name] += len(list((process / "fd").iterdir()))
             threads[name] += len(list((process / "task").iterdir()))
