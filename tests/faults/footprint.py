@@ -19,12 +19,29 @@ class Footprint:
 def footprint(stack: Stack) -> Footprint:
     """Of all that `scripts/run` has started. Raises FileNotFoundError where a process ends while it is looked at."""
     processes, files, threads = Counter[str](), Counter[str](), Counter[str]()
+    tcp = _tcp_inodes()
     for pid in descendants(stack.process.pid):
         process = Path(f"/proc/{pid}")
         name = (process / "comm").read_text().strip()
-        is_loader = b"cache loader" in (process / "cmdline").read_bytes()  # nginx's, of the first minute alone
+        is_loader = (
+            b"cache loader" in (process / "cmdline").read_bytes()
+        )  # nginx's, of the first minute alone
         if name in ("nginx", "uwsgi") and not is_loader:
             processes[name] += 1
-            files[name] += len(list((process / "fd").iterdir()))
+            files[name] += sum(not _is_between(file, tcp) for file in (process / "fd").iterdir())
             threads[name] += len(list((process / "task").iterdir()))
     return Footprint(dict(processes), dict(files), dict(threads))
+
+
+def _is_between(file: Path, tcp: set[str]) -> bool:
+    """Whether this open file is a Unix socket, by which nginx's processes talk.
+
+    They inherit each other's, as many as there were when each was started. What they have of uWSGI's is counted there.
+    """
+    link = file.readlink().name
+    return link.startswith("socket:") and link[8:-1] not in tcp
+
+
+def _tcp_inodes() -> set[str]:
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return {line.split()[9] for line in lines}
