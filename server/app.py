@@ -140,7 +140,7 @@ def assemble(
     well_formed.register(app)
     departures.register(app)
     shares.register(app)
-    kept.register(app)
+    kept.register(app, settings.keep)
     metrics.register(app, texts)
     app.register_api(generate.blueprint)
     app.register_api(card.blueprint)

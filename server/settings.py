@@ -111,6 +111,14 @@ class Settings(BaseSettings):
             description="Seconds that a reader may be expected to wait; who would wait longer gets 503 at once.",
         ),
     ] = 0.5
+    keep: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=100_000,
+            description="Answers with a seed that the application keeps, and lets nginx keep; 0 is none.",
+        ),
+    ] = 1000
     threads: Annotated[
         int,
         Field(

@@ -91,10 +91,11 @@ class _Question:
     asked: GenerateQuery
     prefix: str
     params: SamplingParams
+    may_be_kept: bool  # not without a seed: each is another
 
     def name(self, fingerprint: str) -> str | None:
-        """That of its answer, by the checkpoint with this fingerprint; None without a seed: each is another."""
-        if self.asked.seed is None:
+        """That of its answer, by the checkpoint with this fingerprint; None where it may not be kept."""
+        if not self.may_be_kept:
             return None
         shape = self.asked.include_prefix, self.asked.whole_sentences
         return kept.name_of(fingerprint, self.prefix, self.params, shape)
@@ -115,7 +116,8 @@ def _question(asked: GenerateQuery) -> _Question:
             "nsamples", f"Input should be at most {settings.max_samples}; it is {asked.nsamples}"
         )
     prefix = asked.prefix if asked.prefix.strip() else settings.opening
-    return _Question(asked, prefix, _sampling_params(asked, settings))
+    may_be_kept = asked.seed is not None and settings.keep > 0
+    return _Question(asked, prefix, _sampling_params(asked, settings), may_be_kept)
 
 
 def _write(question: _Question, prefix_field: str = "prefix") -> GenerateAnswer:

@@ -12,14 +12,13 @@ from flask import Flask, Response, current_app, request
 
 from server.api.schemas import GenerateAnswer
 
-MOST = 1000  # answers: a few megabytes
 FRESH_SECONDS = 10  # for which nginx does not ask
 
 
 class Kept:
-    """The last answers, by what they answer. Safe to use from every thread."""
+    """The last answers, `most` of them, by what they answer. Safe to use from every thread."""
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.Lock()
         self._answers: OrderedDict[str, GenerateAnswer] = OrderedDict()
@@ -48,9 +47,9 @@ def name_of(*depends_on: object) -> str:
     return hashlib.blake2b(repr(depends_on).encode(), digest_size=12).hexdigest()
 
 
-def register(app: Flask) -> None:
-    """Let `find` and `keep` work in requests to `app`."""
-    app.extensions["kept"] = Kept()
+def register(app: Flask, most: int) -> None:
+    """Let `find` and `keep` work in requests to `app`, with `most` answers."""
+    app.extensions["kept"] = Kept(most)
 
 
 def find(name: str | None) -> GenerateAnswer | None:

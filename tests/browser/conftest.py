@@ -15,6 +15,7 @@ SLOW = {
     "POKEGEN_MAX_RUNNING": "1",
     "POKEGEN_MAX_WAITING": "1",
     "POKEGEN_MAX_WAIT": "60",
+    "POKEGEN_KEEP": "0",  # every text is written
     "POKEGEN_MAX_SAMPLES": "1",
     "POKEGEN_OPENING": "Snow falls on Cerulean City",
 }

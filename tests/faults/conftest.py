@@ -72,7 +72,12 @@ def record(request: pytest.FixtureRequest, rows: list[Row]) -> Record:
 @pytest.fixture(scope="session")
 def environment(checkpoint: Path) -> dict[str, str]:
     # However slow the machine is: nobody is told that it is too busy.
-    return {"POKEGEN_CHECKPOINT": str(checkpoint), "POKEGEN_ENGINE": "numpy", "POKEGEN_MAX_WAIT": "60"}
+    return {
+        "POKEGEN_CHECKPOINT": str(checkpoint),
+        "POKEGEN_ENGINE": "numpy",
+        "POKEGEN_MAX_WAIT": "60",
+        "POKEGEN_KEEP": "0",
+    }
 
 
 class Clock:

@@ -16,6 +16,7 @@ def environment(checkpoint: Path) -> dict[str, str]:
         # It is slow: what the service does about that is test_crowds' matter.
         "POKEGEN_PACE": "0",
         "POKEGEN_MAX_WAIT": "60",
+        "POKEGEN_KEEP": "0",  # where texts are compared, all of them are written
     }
 
 

@@ -43,6 +43,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "max_running": 3,
         "max_waiting": 0,
         "max_wait": 0.25,
+        "keep": 5,
         "threads": 4,
         "max_samples": 2,
         "request_timeout": 1.5,

@@ -29,6 +29,7 @@ def app(tiny_checkpoint: Checkpoint) -> Iterator[OpenAPI]:
             top_k=0,
             opening="Ash and Misty",
             address_at_once=0,  # the test client closes no answer, and so would give no place back
+            keep=0,  # where texts are compared, all of them are written
         )
     )
     yield app
@@ -46,7 +47,7 @@ def make_app(tiny_checkpoint: Checkpoint) -> Iterator[Callable[..., OpenAPI]]:
     apps = []
 
     def make(**settings: object) -> OpenAPI:
-        app = create_app(Settings(**{"checkpoint": tiny_checkpoint.directory} | settings))  # type: ignore[arg-type]
+        app = create_app(Settings(**{"checkpoint": tiny_checkpoint.directory, "keep": 0} | settings))  # type: ignore[arg-type]
         apps.append(app)
         return app
 
@@ -86,7 +87,12 @@ class Small:
             max_waiting=0,
         )
         self.settings = Settings(
-            checkpoint=checkpoint.directory, max_running=1, max_waiting=0, max_samples=1, request_timeout=0.2
+            checkpoint=checkpoint.directory,
+            max_running=1,
+            max_waiting=0,
+            max_samples=1,
+            request_timeout=0.2,
+            keep=0,
         )
         served = Served(
             self.engine,

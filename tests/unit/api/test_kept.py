@@ -30,7 +30,7 @@ def test_what_was_asked_for_last_is_kept() -> None:
 
 
 def test_what_has_no_name_is_not_kept() -> None:
-    kept = Kept()
+    kept = Kept(most=2)
     kept.keep(None, answer("a"))
     assert kept.find(None) is None
 
@@ -41,7 +41,7 @@ def written(app: OpenAPI) -> int:
 
 
 def test_all_that_a_text_depends_on_makes_another(make_app: Callable[..., OpenAPI]) -> None:
-    app = make_app(length=5, address_at_once=0)
+    app = make_app(length=5, keep=100, address_at_once=0)
     client: FlaskClient = app.test_client()
     before = written(app)
     asked = [
@@ -65,7 +65,7 @@ def test_all_that_a_text_depends_on_makes_another(make_app: Callable[..., OpenAP
 
 
 def test_defaults_and_other_ways_to_ask_make_no_other(make_app: Callable[..., OpenAPI]) -> None:
-    app = make_app(length=5, opening="Ash", address_at_once=0)
+    app = make_app(length=5, keep=100, opening="Ash", address_at_once=0)
     client: FlaskClient = app.test_client()
     first = client.get("/generate?seed=1")
     before = written(app)
@@ -80,13 +80,24 @@ def test_defaults_and_other_ways_to_ask_make_no_other(make_app: Callable[..., Op
 
 
 def test_who_has_it_is_told_so_without_a_text(make_app: Callable[..., OpenAPI]) -> None:
-    app = make_app(length=5)
+    app = make_app(length=5, keep=100)
     client: FlaskClient = app.test_client()
     tag = client.get("/generate?seed=1").headers["ETag"]
-    anew = make_app(length=5)  # which has written nothing yet
+    anew = make_app(length=5, keep=100)  # which has written nothing yet
     before = written(anew)
     answered = anew.test_client().get("/generate?seed=1", headers={"If-None-Match": tag})
     assert (answered.status_code, answered.data, answered.headers["ETag"]) == (304, b"", tag)
     page = anew.test_client().get("/generate?seed=1", headers={"If-None-Match": tag, "Accept": "text/html"})
     assert page.status_code == 200, "another form of it"
     assert written(anew) == before + 1
+
+
+def test_nothing_is_kept_where_that_is_off(make_app: Callable[..., OpenAPI]) -> None:
+    app = make_app(length=5, keep=0)
+    client: FlaskClient = app.test_client()
+    before = written(app)
+    for _ in range(2):
+        answer = client.get("/generate?seed=1")
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert "ETag" not in answer.headers
+    assert written(app) == before + 2
