@@ -1,7 +1,8 @@
 """`python -m loadtest.share`: how much of the engine's own speed reaches the readers of the service.
 
 The same requests, as many at once, are put to the engine in this process and to the running service, one after the
-other and again. As the same seed gives the same text, both make the same tokens.
+other and again. As the same seed gives the same text, both make the same tokens; a round has seeds of its own, for the
+service keeps what has been asked for.
 """
 
 import itertools
@@ -21,13 +22,16 @@ from server.settings import SHIPPED_CHECKPOINT
 from server.weights import CheckpointError
 
 
-def tokens_per_second(host: Host, readers: int, texts: int, length: int) -> tuple[int, float]:
+def tokens_per_second(
+    host: Host, readers: int, texts: int, length: int, first_seed: int
+) -> tuple[int, float]:
     """Tokens made, and tokens a second, by so many readers who ask for so many texts each. Raises Fault."""
-    numbers = itertools.count()
+    seeds = itertools.count(first_seed)
+    end = first_seed + readers * texts
 
     def read(_: int) -> int:
         made = 0
-        while (seed := next(numbers)) < readers * texts:
+        while (seed := next(seeds)) < end:
             visit = host.visit(Request("Ash and Pikachu were", length, seed=seed))
             if visit.ending != "complete":
                 raise Fault(f"a request was {visit.ending}: are there other readers?")
@@ -80,10 +84,10 @@ def _compare(
 ) -> dict[str, list[float]]:
     """Tokens a second in each round, by host. Raises Fault where they are not asked or do not answer the same."""
     speeds: dict[str, list[float]] = {name: [] for name in hosts}
-    for _ in range(rounds):
+    for number in range(rounds):
         made = set()
         for name, host in hosts.items():
-            tokens, speed = tokens_per_second(host, readers, texts, length)
+            tokens, speed = tokens_per_second(host, readers, texts, length, number * readers * texts)
             made.add(tokens)
             speeds[name].append(speed)
             click.echo(f"{name:8} {speed:8.0f} tokens/s, {tokens} tokens")

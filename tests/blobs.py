@@ -14,7 +14,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -34,20 +34,29 @@ Fault = Callable[[Answer], None]
 
 
 @dataclass
+class Get:
+    """A file that was asked for, the Range or None, and how many bytes of it have been sent."""
+
+    file: str
+    asked: str | None
+    sent: int = 0
+
+
+@dataclass
 class Blobs:
-    """What is served, and what was asked for: (file, its Range or None, bytes sent)."""
+    """What is served, and what was asked for."""
 
     folder: Path
     url: str = ""
     faults: dict[str, list[Fault]] = field(default_factory=lambda: defaultdict(list))
-    gets: list[tuple[str, str | None, int]] = field(default_factory=list)
+    gets: list[Get] = field(default_factory=list)
     etags: bool = True
     ranges: bool = True
     md5: bool = True
     wrong_md5: set[str] = field(default_factory=set)
 
     def gets_of(self, name: str) -> list[tuple[str | None, int]]:
-        return [(asked, sent) for file, asked, sent in self.gets if file == name]
+        return [(get.asked, get.sent) for get in self.gets if get.file == name]
 
 
 def cut(share: float) -> Fault:
@@ -116,17 +125,17 @@ def serve(folder: Path) -> Iterator[Blobs]:
                 self.send_header(header, value)
             self.end_headers()
             if send_body:
-                blobs.gets.append((name, asked, self._send(answer)))
+                get = Get(name, asked)
+                blobs.gets.append(get)
+                self._send(answer, get)
 
-        def _send(self, answer: Answer) -> int:
-            sent = 0
-            try:
-                for sent in range(0, len(answer.body), 1024):
-                    self.wfile.write(answer.body[sent : sent + 1024])
+        def _send(self, answer: Answer, get: Get) -> None:
+            with suppress(ConnectionError):  # who asked has gone
+                for start in range(0, len(answer.body), 1024):
+                    piece = answer.body[start : start + 1024]
+                    get.sent += len(piece)  # who has all of it may look at once
+                    self.wfile.write(piece)
                     time.sleep(answer.pause)
-            except ConnectionError:  # who asked has gone
-                return sent
-            return len(answer.body)
 
         def log_message(self, *_: object) -> None:
             """Nothing: the tests look at `gets`."""

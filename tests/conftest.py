@@ -1,5 +1,6 @@
 """What tests of several rooms share."""
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from tests.service.stack import Stack
 
 TINY = HParams(n_vocab=512, n_ctx=256, n_embd=64, n_head=4, n_layer=2)
 SLOW = HParams(n_vocab=1000, n_ctx=1024, n_embd=256, n_head=4, n_layer=6)
+
+# A shell that runs the tests in the background makes them deaf to Ctrl-C, and with them whatever they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

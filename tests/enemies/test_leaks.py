@@ -12,7 +12,7 @@ LEAKS = re.compile(
     rb"Traceback|File \"|line \d+, in |\.py\b|site-packages|object at 0x"  # Python's
     rb"|/(?:usr|srv|home|opt|tmp|var|etc|proc)/|127\.0\.0\.1:|uwsgi\.sock"  # the machine's
     rb"|(?:nginx|uwsgi|werkzeug|flask|gunicorn|python|pydantic)[/ ]v?\d|errors\.pydantic\.dev"  # versions
-    rb"|\b49\b",  # 7*7, which nobody but a template computes
+    rb"|1695203",  # 1301*1303, which nobody but a template computes
     re.IGNORECASE,
 )
 
@@ -42,7 +42,16 @@ def test_nor_does_nginx_without_the_application(nginx_alone: Stack, place: Place
     assert_tells_nothing(answer)
 
 
-TEMPLATES = ["{{7*7}}", "${7*7}", "#{7*7}", "<%= 7*7 %>", "{7*7}", "%{7*7}", "[[${7*7}]]", "{{config}}"]
+TEMPLATES = [
+    "{{1301*1303}}",
+    "${1301*1303}",
+    "#{1301*1303}",
+    "<%= 1301*1303 %>",
+    "{1301*1303}",
+    "%{1301*1303}",
+    "[[${1301*1303}]]",
+    "{{config}}",
+]
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

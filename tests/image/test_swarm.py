@@ -28,15 +28,13 @@ class Swarm:
         [port] = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
         self.name = f"pokegen-test-{uuid.uuid4().hex[:8]}"
-        limits = {
-            "POKEGEN_ADDRESS_RATE": "0",
-            "POKEGEN_ADDRESS_AT_ONCE": "0",
-        }  # all come from one address here
+        # All come from one address here.
+        limits = {"POKEGEN_ADDRESS_RATE": "0", "POKEGEN_ADDRESS_AT_ONCE": "0"}
         self._environment = {**os.environ, **limits, "REPLICAS": str(REPLICAS), "PORT": str(port)}
 
     def deploy(self) -> None:
-        file = str(ROOT / "docker-compose.yml")
-        command = ["docker", "stack", "deploy", "--resolve-image", "never", "--compose-file", file, self.name]
+        files = [f"--compose-file={ROOT / file}" for file in ("docker-compose.yml", "deploy/swarm.yml")]
+        command = ["docker", "stack", "deploy", "--resolve-image=never", *files, self.name]
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
 

@@ -13,6 +13,7 @@ from typing import IO
 
 import requests
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from tests.events import Event, read_events
 
@@ -195,10 +196,16 @@ def metrics(url: str) -> dict[str, float]:
     with direct_session() as session:
         answer = session.get(f"{url}/metrics", timeout=20)
     return {
-        sample.name + "".join(f'{{{name}="{value}"}}' for name, value in sample.labels.items()): sample.value
+        name_of(sample): sample.value
         for family in text_string_to_metric_families(answer.text)
         for sample in family.samples
     }
+
+
+def name_of(sample: Sample) -> str:
+    """Its name, and its labels in braces."""
+    labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+    return sample.name + (f"{{{labels}}}" if labels else "")
 
 
 def at_rest(url: str) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from tests.checkpoints import write_transformers
 from tests.conftest import TINY
 from tests.events import texts
-from tests.service.stack import Stack, direct_session, metrics, running, wait_until
+from tests.service.stack import Stack, direct_session, leave_early, metrics, running, wait_until
 
 OPENED = 10_000
 LINK = "/generate?prefix=Ash&length=30&seed={seed}"
@@ -83,6 +83,14 @@ def test_an_answer_that_the_reader_has_is_not_sent_again(stack: Stack) -> None:
             assert again.headers["ETag"] == first.headers["ETag"]
             other = session.get(url + link, headers={"If-None-Match": '"another"'}, timeout=20)
             assert (other.status_code, other.content) == (200, first.content)
+    assert written(stack) == before + 1
+
+
+def test_what_is_to_be_kept_is_finished_though_its_reader_leaves(stack: Stack) -> None:
+    before = written(stack)
+    leave_early(stack.url, LINK.format(seed=3), after=0)
+    wait_until(lambda: written(stack) == before + 1, within=10, what="the text")
+    assert stack.get(LINK.format(seed=3)).status_code == 200
     assert written(stack) == before + 1
 
 

@@ -60,7 +60,7 @@ def test_it_does_not_come_twice(blobs: Blobs) -> None:
     first = found(blobs)
     blobs.gets.clear()
     assert found(blobs) == found(blobs, "run9/") == first
-    assert {name for name, *_ in blobs.gets} == {"run9/SHA256SUMS"}
+    assert {get.file for get in blobs.gets} == {"run9/SHA256SUMS"}
 
 
 def test_what_broke_off_is_gone_on_with(blobs: Blobs, tmp_path: Path) -> None:

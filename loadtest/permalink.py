@@ -1,0 +1,70 @@
+"""`python -m loadtest.permalink`: a permalink that everybody opens at once: how many a second, and what it costs.
+
+wrk (Debian's package of that name) opens it over and over, on the machine whose nginx answers: what it takes of the
+processors, nginx lacks. /metrics on the plain port says how many texts were written for all of them.
+"""
+
+import re
+import secrets
+import shutil
+import subprocess
+
+import click
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+FORMS = {"as a page": "text/html", "as JSON": "application/json"}
+
+
+@click.command(context_settings={"show_default": True})
+@click.option(
+    "--url",
+    default="http://127.0.0.1:8080",
+    help="The running service. Its POKEGEN_ADDRESS_AT_ONCE and POKEGEN_ADDRESS_RATE must be 0.",
+)
+@click.option("--plain", default="http://127.0.0.1:5000", help="Its plain port.")
+@click.option("--connections", type=click.IntRange(1), default=64, help="At once.")
+@click.option("--seconds", type=click.IntRange(1), default=15, help="Of each form.")
+def command(url: str, plain: str, connections: int, seconds: int) -> None:
+    """Open a new permalink as often as can be, and say how often that was."""
+    if not shutil.which("wrk"):
+        raise click.ClickException("this needs wrk: apt-get install wrk")
+    link = f"{url}/generate?prefix=Ash+and+Pikachu+were&seed={secrets.randbits(32)}"
+    try:
+        before = _written(plain)
+        for name, form in FORMS.items():
+            click.echo(f"{name}: {_open(link, form, connections, seconds)}")
+        click.echo(f"texts written: {_written(plain) - before:.0f}")
+    except (requests.RequestException, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _open(link: str, form: str, connections: int, seconds: int) -> str:
+    """What came of it. ValueError where an answer is missing or not 200."""
+    options = ["--latency", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"]
+    done = subprocess.run(
+        ["wrk", *options, "--header", f"Accept: {form}", link], capture_output=True, text=True, check=False
+    )
+    said = done.stdout + done.stderr
+    rate, tail, count = (
+        re.search(pattern, said) for pattern in (r"Requests/sec: +([\d.]+)", r"99% +(\S+)", r"(\d+) requests in")
+    )
+    if not (rate and tail and count) or "Socket errors" in said or "Non-2xx" in said:
+        raise ValueError(f"not all were answered:\n{said}")
+    return f"{int(count[1]):,} opened, {float(rate[1]):,.0f} a second, 99% of them within {tail[1]}"
+
+
+def _written(plain: str) -> float:
+    """How many texts have been, whatever ended them."""
+    answer = requests.get(f"{plain}/metrics", timeout=20)
+    answer.raise_for_status()
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+        if sample.name == "pokegen_samples_ended_total"
+    )
+
+
+if __name__ == "__main__":
+    command()
