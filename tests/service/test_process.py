@@ -81,6 +81,13 @@ def test_a_stop_does_not_wait_for_a_checkpoint_that_is_being_loaded(new_stack: C
     stack.stop(within=10)
 
 
+def test_nor_for_a_worker_that_comes_back_after_a_crash(own_stack: Stack) -> None:
+    [worker] = own_stack.workers("uwsgi")
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: own_stack.workers("uwsgi") not in ([], [worker]), within=10, what="another worker")
+    own_stack.stop(within=20)
+
+
 def test_another_worker_takes_over_and_no_answer_is_lost(own_stack: Stack) -> None:
     [before] = own_stack.workers("uwsgi")
     with ThreadPoolExecutor() as pool:
