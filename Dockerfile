@@ -1,6 +1,7 @@
 # Two images: `server` (uWSGI and the Flask application) and `nginx` (the site and the way in).
 #   docker build --target server --tag pokegen-server .
 #   docker build --target nginx --tag pokegen-nginx .
+# --build-arg LOCK=traces adds what POKEGEN_TRACES needs.
 # Both run as a normal user on a read-only root; the server writes nothing, nginx only below /tmp.
 
 FROM debian:bookworm-slim AS build
@@ -11,12 +12,13 @@ WORKDIR /srv/pokegen
 ENV VENV=/opt/venv PIP_NO_CACHE_DIR=1
 # First what changes rarely. The project installs itself as a pointer to this directory, so the environment
 # stays the same, byte for byte, when only the code changes.
+ARG LOCK=server
 COPY requirements requirements
 COPY scripts/install-python scripts/
 COPY pyproject.toml ./
 RUN touch README.md \
  && mkdir server finetune && touch server/__init__.py finetune/__init__.py \
- && scripts/install-python server \
+ && scripts/install-python "$LOCK" \
  # a debugger's symbols; the wheels' own libraries would not survive strip
  && strip "$VENV/bin/uwsgi" \
  # what only whoever develops with the packages needs: their tests, types and static libraries

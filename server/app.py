@@ -28,6 +28,7 @@ from server.api import (
     reload,
     request_ids,
     shares,
+    traces,
     well_formed,
 )
 from server.api.openai import completions, models
@@ -129,6 +130,8 @@ def assemble(
 
     cors.register(app, settings.allowed_origins())
     request_ids.register(app)
+    if settings.traces:
+        traces.register(app)
     log_access(app)
     problems.register(app)
     page.register(app)

@@ -218,6 +218,12 @@ class Settings(BaseSettings):
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
         Field(description="The least severe log lines that are written."),
     ] = "INFO"
+    traces: Annotated[
+        bool,
+        Field(
+            description="Whether OpenTelemetry gets traces; OTEL_EXPORTER_OTLP_ENDPOINT and its other variables say where."
+        ),
+    ] = False
 
     @field_validator("checkpoint")
     @classmethod
@@ -236,6 +242,17 @@ class Settings(BaseSettings):
         if engine == "gpt2-simple" and not find_spec("gpt_2_simple"):
             raise ValueError("gpt-2-simple is not installed; run scripts/install-python test")
         return engine
+
+    @field_validator("traces")
+    @classmethod
+    def _have_their_packages(cls, traces: bool) -> bool:
+        try:
+            found = not traces or find_spec("opentelemetry.exporter.otlp.proto.http")
+        except ModuleNotFoundError:
+            found = None
+        if not found:
+            raise ValueError("OpenTelemetry is not installed; run scripts/install-python traces")
+        return traces
 
     @field_validator("isa")
     @classmethod

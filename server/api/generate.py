@@ -25,6 +25,7 @@ from server.api.schemas import (
 )
 from server.api.sentences import until_last_sentence_end
 from server.api.shares import take_share
+from server.api.traces import follow
 from server.engine import MAX_SEED, Generation, PromptTooLongError, Sample, SamplingParams, Timing
 from server.serving import Served, get_serving
 from server.settings import Settings
@@ -146,6 +147,7 @@ def _begin(question: _Question, prefix_field: str = "prefix") -> _Begun:
             f" (n_ctx {error.limit + 1}, one of them for the answer); shorten it",
         ) from None
     cancel_if_reader_leaves(begun.generation)
+    follow(begun.generation)
     return begun
 
 

@@ -21,6 +21,7 @@ from server.api.openai.schemas import Choice, Completion, CompletionRequest
 from server.api.problems import FieldError, ProblemError, field_problem
 from server.api.schemas import Usage
 from server.api.shares import take_share
+from server.api.traces import follow
 from server.engine import MAX_SEED, Engine, Generation, PromptTooLongError, SamplingParams
 from server.serving import Served, get_serving
 from server.settings import Settings
@@ -125,6 +126,7 @@ def _submit(asked: CompletionRequest, prompts: list[Prompt], engine: Engine) -> 
                 code="context_length_exceeded",
             ) from None
         cancel_if_reader_leaves(generations[-1])
+        follow(generations[-1])
     return generations
 
 
