@@ -76,6 +76,7 @@ def load(settings: Settings, on_done: Callable[[Generation], None], beside: Serv
             beside.engine.limit_blocks(0)  # so that nothing more is used while the rest is shared out
             usable_blocks, theirs = plan.share(beside.plan, beside.engine.used_blocks, checkpoint.hparams)
             beside.engine.limit_blocks(theirs)
+        is_proven = threading.Event()
         engine = create_engine(
             checkpoint,
             settings.engine,
@@ -88,8 +89,9 @@ def load(settings: Settings, on_done: Callable[[Generation], None], beside: Serv
             plan=plan,
             usable_blocks=usable_blocks,
             on_done=on_done,
-            on_crash=_end_process_soon,
+            on_crash=lambda: _end_process_soon() if is_proven.is_set() else None,  # or those beside it would pay
         )
+        is_proven.set()
         return Served(
             engine,
             plan,

@@ -103,9 +103,13 @@ class Serving:
                     old.engine.limit_blocks(old.plan.n_blocks)
             if new is old:
                 return False
-            self.replaced += 1
             with self._lock:
-                self._current, self._retiring = new, old.engine
+                if not self.closed.is_set():
+                    self._current, self._retiring = new, old.engine
+            if self._current is not new:
+                new.engine.close()
+                raise EngineClosedError("the service stops")
+            self.replaced += 1
             self._retirement = threading.Thread(target=self._retire, args=(old, new), daemon=True)
             self._retirement.start()
             logger.info("%s answers (%s)", new.model, new.fingerprint)

@@ -57,8 +57,8 @@ class Gate:
         self._requests = LastMinute()
 
     def open_to(self, keys: Keys) -> None:
-        """Take these keys from here on, and no others."""
-        self._keys = keys
+        """Take these keys from here on, and no others. Whoever has asked in the last minute has not."""
+        self._keys, self._requests = keys, LastMinute()
 
     def find(self, key: str | None) -> tuple[str, Limits]:
         """The name of the key's entry, and what it allows. Raises ProblemError."""

@@ -79,6 +79,10 @@ def wait_until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def engines() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "engine"}
+
+
 def test_what_has_begun_is_finished_by_the_old_one_and_what_comes_gets_the_new_one(place: Place) -> None:
     before = place.text()
     old = place.serving.current
@@ -146,6 +150,22 @@ def test_memory_for_both_is_found_before_anything_is_loaded(
     assert begun.result(timeout=30)[0].text == before
     wait_until(lambda: new.engine.statistics().free_blocks == new.plan.n_blocks)
     assert new.plan.n_blocks > one_sequence, "as soon as the old one is gone, the new one has its memory"
+
+
+def test_a_stop_while_another_is_loaded_leaves_none_running(place: Place) -> None:
+    old = place.serving.current
+    others = engines() - {old.engine._thread}
+    place.lay(2)
+    place.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        reload = pool.submit(place.serving.reload)
+        wait_until(place.serving._reload.locked)
+        place.serving.close()
+        place.gate.set()
+        with pytest.raises(EngineClosedError, match="the service stops"):
+            reload.result(timeout=30)
+    assert place.serving.current is old
+    assert engines() == others
 
 
 def test_one_at_a_time(place: Place) -> None:

@@ -22,7 +22,14 @@ from server.api.problems import FieldError, ProblemError, field_problem
 from server.api.schemas import Usage
 from server.api.shares import take_share
 from server.api.traces import follow
-from server.engine import MAX_SEED, Engine, Generation, PromptTooLongError, SamplingParams
+from server.engine import (
+    MAX_SEED,
+    Engine,
+    EngineClosedError,
+    Generation,
+    PromptTooLongError,
+    SamplingParams,
+)
 from server.serving import Served, get_serving
 from server.settings import Settings
 
@@ -51,7 +58,6 @@ RESPONSES: dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None]
 def complete(body: CompletionRequest) -> Response:
     """Go on from each prompt, n times. With `stream`, the chunks are `data:` lines, and the last is `data: [DONE]`."""
     serving = get_serving()
-    require_served(body.model, serving.current)
     _require_few(body)
     take_share(len(body.prompts) * body.n)
     served, prompts, generations = serving.ask(partial(_begin, body))
@@ -94,6 +100,7 @@ def _require_few(asked: CompletionRequest) -> None:
 
 
 def _begin(asked: CompletionRequest, served: Served) -> tuple[Served, list[Prompt], list[Generation]]:
+    require_served(asked.model, served)
     prompts = _prompts(asked, served.engine)
     return served, prompts, _submit(asked, prompts, served.engine)
 
@@ -125,6 +132,10 @@ def _submit(asked: CompletionRequest, prompts: list[Prompt], engine: Engine) -> 
                 [FieldError(field="prompt", detail=detail)],
                 code="context_length_exceeded",
             ) from None
+        except EngineClosedError:  # all are asked of another engine then
+            for generation in generations:
+                generation.cancel()
+            raise
         cancel_if_reader_leaves(generations[-1])
         follow(generations[-1])
     return generations

@@ -112,3 +112,24 @@ def test_what_never_began_is_not_counted_as_a_text() -> None:
     assert texts.registry.get_sample_value("pokegen_prompt_tokens_total") == 3
     assert texts.registry.get_sample_value("pokegen_queue_seconds_sum") == pytest.approx(1)
     assert texts.registry.get_sample_value("pokegen_first_token_seconds_count") == 0
+
+
+@pytest.mark.parametrize(("before", "after"), [(5, 2), (2, 5)])
+def test_another_limit_holds_from_then_on(
+    make_app: Callable[..., OpenAPI], tmp_path: Path, before: int, after: int
+) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text(entry("one") + f"per_minute = {before}\n")
+    keys.chmod(0o600)
+    client = make_app(api_keys=str(keys)).test_client()
+
+    def asked_until_refused() -> int:
+        for times in range(10):
+            if client.get("/generate?length=1", headers={"X-API-Key": "one"}).status_code == 429:
+                return times
+        raise AssertionError("no limit holds")
+
+    assert asked_until_refused() == before
+    keys.write_text(entry("one") + f"per_minute = {after}\n")
+    assert client.post("/reload", json={}).status_code == 200
+    assert asked_until_refused() == after

@@ -37,15 +37,36 @@ def test_a_shared_block_is_free_when_its_last_owner_has_given_it_back() -> None:
     assert blocks.n_free == 3
 
 
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3)), max_size=40))
-def test_no_block_that_is_owned_is_given_away(wishes: list[tuple[int, int]]) -> None:
+def test_a_limit_holds_for_new_ones_and_takes_none_away() -> None:
+    blocks = KVBlocks(10)
+    mine = blocks.reserve(4)
+    assert mine is not None
+    blocks.limit(2)
+    assert (blocks.n_free, blocks.n_used) == (0, 4)
+    assert blocks.reserve(1) is None
+    blocks.release(mine)
+    assert blocks.n_free == 4, "what has been used takes its memory anyway"
+    blocks.limit(5)
+    assert blocks.reserve(6) is None
+    assert blocks.reserve(5) is not None
+    blocks.limit(99)
+    assert blocks.n_free == 5
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3), st.integers(0, 12)), max_size=40))
+def test_no_block_that_is_owned_is_given_away(wishes: list[tuple[int, int, int]]) -> None:
     blocks = KVBlocks(10)
     owned: list[list[int]] = []
-    for wish, sharers in wishes:
+    usable = blocks.n_blocks
+    for wish, sharers, limit in wishes:
+        usable = min(max(limit, blocks.n_used), blocks.n_blocks)
+        blocks.limit(limit)
         mine = blocks.reserve(wish)
         if mine is None:
-            blocks.release(owned.pop(0))
+            if owned:
+                blocks.release(owned.pop(0))
         else:
             assert not {block for each in owned for block in each} & set(mine)
             owned += [mine, *(blocks.share(mine[: wish // 2]) for _ in range(sharers))]
-        assert len({block for each in owned for block in each}) == blocks.n_blocks - blocks.n_free
+        assert len({block for each in owned for block in each}) == usable - blocks.n_free
+        assert blocks.n_used <= usable

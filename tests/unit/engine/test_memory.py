@@ -6,7 +6,7 @@ import pytest
 
 from server.engine import NotEnoughMemoryError
 from server.engine.kv_blocks import BLOCK_SIZE
-from server.engine.memory import cache_blocks, memory_limit
+from server.engine.memory import MemoryPlan, cache_blocks, memory_limit
 from server.weights import HParams
 
 
@@ -40,3 +40,25 @@ def test_the_cache_gets_what_running_sequences_need_or_what_is_left(limit: int, 
 def test_a_limit_in_which_not_one_sequence_fits_is_said_with_the_sizes() -> None:
     with pytest.raises(NotEnoughMemoryError, match=r"limit is 100 MiB.* 90 MiB .* 1024 tokens takes 64 MiB"):
         cache_blocks(GPT2, max_running=4, block_bytes=2**20, other_bytes=90 * 2**20, limit=100 * 2**20)
+
+
+def plan(model: int, block: int, blocks: int, limit: int) -> MemoryPlan:
+    return MemoryPlan(model, block, blocks, limit, process_bytes=100)
+
+
+@pytest.mark.parametrize("limit", [5_000, 10_000, 50_000, 1_000_000])
+@pytest.mark.parametrize("used", [0, 10, 200])
+@pytest.mark.parametrize("blocks", [(10, 10), (10, 30), (30, 10)])
+def test_two_engines_share_what_is_left_and_no_more(limit: int, used: int, blocks: tuple[int, int]) -> None:
+    new, old = (plan(500, block, 300, limit) for block in blocks)
+    taken = 100 + 500 + 500 + used * old.block_bytes
+    if limit - taken < ONE_SEQUENCE * new.block_bytes:
+        with pytest.raises(NotEnoughMemoryError, match="allow more memory, or restart the service"):
+            new.share(old, used, GPT2)
+        return
+    mine, theirs = new.share(old, used, GPT2)
+    assert ONE_SEQUENCE <= mine <= new.n_blocks
+    assert used <= theirs <= old.n_blocks
+    assert 100 + 500 + 500 + mine * new.block_bytes + theirs * old.block_bytes <= limit
+    if limit == 1_000_000:
+        assert (mine, theirs) == (300, 300), "there is enough for all"
