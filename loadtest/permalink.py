@@ -13,7 +13,11 @@ import click
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-FORMS = {"as a page": "text/html", "as JSON": "application/json"}
+# What Firefox and Safari ask with; and programs.
+FORMS = {
+    "as a page": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    "as JSON": "application/json",
+}
 
 
 @click.command(context_settings={"show_default": True})

@@ -58,8 +58,8 @@ class Settings(BaseSettings):
         Field(
             ge=0,
             le=86_400,
-            description="Seconds between two looks for another checkpoint, in the directory or under the registry's"
-            " alias, which then answers without a pause. 0: `pokegen reload` alone does that.",
+            description="Seconds between two looks for another checkpoint, in the directory, at the address or under"
+            " the registry's alias, which then answers without a pause. 0: `pokegen reload` alone does that.",
         ),
     ] = 0.0
     engine: Annotated[
@@ -116,7 +116,8 @@ class Settings(BaseSettings):
         Field(
             ge=0,
             le=100_000,
-            description="Answers with a seed that the application keeps, and lets nginx keep; 0 is none.",
+            description="Answers with a seed that the application keeps, in 4 MiB at most, and lets nginx keep; 0 is"
+            " none.",
         ),
     ] = 1000
     threads: Annotated[
@@ -142,7 +143,7 @@ class Settings(BaseSettings):
         Field(
             ge=1,
             le=3700,
-            description="Seconds that answers in flight have when the service stops or reloads.",
+            description="Seconds that answers in flight have when the service stops, or starts anew at HUP.",
         ),
     ] = 65
     http: Annotated[

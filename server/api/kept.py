@@ -13,15 +13,19 @@ from flask import Flask, Response, current_app, request
 from server.api.schemas import GenerateAnswer
 
 FRESH_SECONDS = 10  # for which nginx does not ask
+MOST_BYTES = 4 * 2**20  # of all that is kept here; PROCESS_BYTES of server/engine has them
+LARGEST_PART = 1 / 16  # of it, that one answer may take: or a few would drive all others out
 
 
 class Kept:
-    """The last answers, `most` of them, by what they answer. Safe to use from every thread."""
+    """The last answers by what they answer: `most` of them, and `most_bytes` as JSON. Safe to use from every thread."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, most_bytes: int = MOST_BYTES) -> None:
         self._most = most
+        self._most_bytes = most_bytes
         self._lock = threading.Lock()
-        self._answers: OrderedDict[str, GenerateAnswer] = OrderedDict()
+        self._answers: OrderedDict[str, bytes] = OrderedDict()  # as JSON, whose size is known
+        self._bytes = 0
 
     def find(self, name: str | None) -> GenerateAnswer | None:
         """The answer, if it is here."""
@@ -29,17 +33,22 @@ class Kept:
             if name is None or name not in self._answers:
                 return None
             self._answers.move_to_end(name)
-            return self._answers[name]
+            written = self._answers[name]
+        return GenerateAnswer.model_validate_json(written)
 
     def keep(self, name: str | None, answer: GenerateAnswer) -> None:
-        """Keep it, in the place of the one that nobody has asked for for the longest time; not without a name."""
+        """Keep it, in the place of those that nobody has asked for for the longest time; not without a name."""
         if name is None:
             return
+        written = answer.model_dump_json().encode()
+        if len(written) > self._most_bytes * LARGEST_PART:
+            return
         with self._lock:
-            self._answers[name] = answer
-            self._answers.move_to_end(name)
-            while len(self._answers) > self._most:
-                self._answers.popitem(last=False)
+            self._bytes += len(written) - len(self._answers.pop(name, b""))
+            self._answers[name] = written
+            while len(self._answers) > self._most or self._bytes > self._most_bytes:
+                _, oldest = self._answers.popitem(last=False)
+                self._bytes -= len(oldest)
 
 
 def name_of(*depends_on: object) -> str:

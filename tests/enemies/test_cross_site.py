@@ -16,6 +16,8 @@ FAN = b"Origin: https://fan.example"
 STRANGER = b"Origin: https://stranger.example"
 CROSS_SITE = b"Sec-Fetch-Site: cross-site"
 BODY = b'{"length": 1}'
+DESTINATIONS = [b"image", b"script", b"iframe", b"embed", b"empty", b"audio"]
+KEPT = b"/generate?length=1&seed=7"
 TEXTS = [b"/generate?length=1", b"/?sample=Ash", b"/?prefix=Ash&length=1", b"/text-generate", b"/v1/models"]
 
 
@@ -37,11 +39,19 @@ def post(stack: Stack, target: bytes, media_type: bytes, *fields: bytes) -> Answ
 
 
 @pytest.mark.parametrize("target", TEXTS)
-@pytest.mark.parametrize("destination", [b"image", b"script", b"iframe", b"embed", b"empty", b"audio"])
+@pytest.mark.parametrize("destination", DESTINATIONS)
 def test_another_sites_page_gets_no_text(listed: Stack, target: bytes, destination: bytes) -> None:
     answer = get(listed, target, CROSS_SITE, b"Sec-Fetch-Dest: " + destination)
     assert answer.status == 403
     assert b"POKEGEN_CORS_ORIGINS" in answer.body
+
+
+@pytest.mark.parametrize("destination", DESTINATIONS)
+def test_nor_one_that_nginx_has_kept(listed: Stack, destination: bytes) -> None:
+    assert get(listed, KEPT).status == 200
+    assert get(listed, KEPT, CROSS_SITE, b"Sec-Fetch-Dest: " + destination).status == 403
+    assert get(listed, KEPT, CROSS_SITE, STRANGER, b"Sec-Fetch-Dest: " + destination).status == 403
+    assert get(listed, KEPT, CROSS_SITE, FAN, b"Sec-Fetch-Dest: " + destination).status == 200
 
 
 def test_not_even_by_a_post_that_needs_no_preflight(listed: Stack) -> None:

@@ -1,6 +1,7 @@
 """A permalink is written once, however many open it, until another checkpoint answers."""
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
@@ -8,14 +9,25 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.permalink import FORMS
+from server.api.kept import FRESH_SECONDS
 from tests.checkpoints import write_transformers
 from tests.conftest import TINY
 from tests.events import texts
-from tests.service.stack import Stack, direct_session, leave_early, metrics, running, wait_until
+from tests.service.stack import Stack, at_rest, direct_session, leave_early, metrics, running, wait_until
+from tests.service.test_process import SLOW
 
 OPENED = 10_000
 LINK = "/generate?prefix=Ash&length=30&seed={seed}"
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+KEYS = f"""
+[alice]
+sha256 = "{hashlib.sha256(b"secret").hexdigest()}"
+
+[anonymous]
+at_once = 4
+per_minute = 30
+"""
 
 
 @pytest.fixture
@@ -47,6 +59,16 @@ def written(stack: Stack) -> float:
     """How many texts have been, whatever ended them."""
     said = metrics(stack.http)
     return sum(count for name, count in said.items() if name.startswith("pokegen_samples_ended_total"))
+
+
+def answered(stack: Stack) -> float:
+    """How many requests for texts the application has answered itself."""
+    said = metrics(stack.http)
+    return sum(
+        count
+        for name, count in said.items()
+        if name.startswith("pokegen_http_requests_total{") and 'path="/generate"' in name
+    )
 
 
 def test_a_permalink_opened_10000_times_is_written_once(stack: Stack) -> None:
@@ -109,6 +131,62 @@ def test_each_form_is_kept_by_itself(stack: Stack) -> None:
     assert written(stack) == before + 1
 
 
+def test_whoever_asks_first_chooses_the_form_for_nobody_else(stack: Stack) -> None:
+    for seed, accept in enumerate(
+        [
+            "text/html,application/JSON",
+            "text/html,text/event-stream",
+            "text/html,text/*",
+            "text/html,Application/*",
+            "text/html, application/json;q=2",
+            "text/html,*/*",
+            "TEXT/HTML",
+            "*/*;q=0.1",
+            "Application/Json",
+        ]
+    ):
+        link, asked = LINK.format(seed=100 + seed), {"Accept": accept}
+        with direct_session() as session:
+            by_the_application = session.get(stack.http + link, headers=asked, timeout=20)
+        form = by_the_application.headers["Content-Type"]
+        assert [stack.get(link, headers=asked).headers["Content-Type"] for _ in range(2)] == [form] * 2, (
+            accept
+        )
+        assert stack.get(link, headers=PAGE).headers["Content-Type"] == "text/html; charset=utf-8", accept
+        assert stack.get(link).headers["Content-Type"] == "application/json", accept
+
+
+def test_nginx_keeps_it_for_browsers_and_for_programs(stack: Stack) -> None:
+    chromium = (
+        "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,"
+        "application/signed-exchange;v=b3;q=0.7"
+    )
+    for seed, accept in enumerate([*FORMS.values(), chromium, "text/html", "*/*"]):
+        before = answered(stack)
+        for _ in range(2):
+            assert stack.get(LINK.format(seed=200 + seed), headers={"Accept": accept}).status_code == 200
+        assert answered(stack) == before + 1, accept
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Accept": "image/png"},
+        {"Accept": "image/png", "Authorization": "json"},
+        {"Authorization": "Bearer any"},
+        {"X-API-Key": "any"},
+        {"Authorization": "application/json seed=1"},
+    ],
+)
+def test_who_brings_something_else_is_answered_by_the_application(
+    stack: Stack, headers: dict[str, str]
+) -> None:
+    before = answered(stack)
+    for _ in range(2):
+        assert stack.get(LINK.format(seed=7), headers=headers).status_code == 200
+    assert answered(stack) == before + 2
+
+
 def test_a_stream_of_what_was_written_before_is_all_there_at_once(stack: Stack) -> None:
     link = LINK.format(seed=4) + "&stream=true&whole_sentences=false"
     before = written(stack)
@@ -136,23 +214,42 @@ def test_errors_are_not_kept(stack: Stack) -> None:
         assert (answer.status_code, answer.headers["Cache-Control"]) == (422, "no-store")
 
 
-def test_another_checkpoint_writes_it_anew(stack: Stack, directory: Path) -> None:
-    link = LINK.format(seed=5)
-    before = stack.get(link).json()
+def test_another_checkpoint_writes_it_anew_for_the_first_who_opens_it(stack: Stack, directory: Path) -> None:
+    link, of_a_crowd = LINK.format(seed=5), LINK.format(seed=6)
+    old, olds = stack.get(link).json(), stack.get(of_a_crowd).json()
     write_transformers(directory, TINY, seed=2)
     assert stack.reload().returncode == 0
-    wait_until(
-        lambda: stack.get(link).json()["fingerprint"] != before["fingerprint"], within=30, what="the new text"
-    )
-    assert stack.get(link).json()["text"] != before["text"]
+    time.sleep(FRESH_SECONDS + 2)
+    new = stack.get(link).json()
+    assert new["fingerprint"] != old["fingerprint"]
+    assert new["text"] != old["text"]
+
+    before = written(stack)
+    with ThreadPoolExecutor(8) as pool:
+        news = list(pool.map(lambda _: stack.get(of_a_crowd).json(), range(8)))
+    assert written(stack) == before + 1, "one of them has it written"
+    assert {answer["text"] for answer in news} - {olds["text"]} == {stack.get(of_a_crowd).json()["text"]}
 
 
-def test_where_keys_are_asked_for_nobody_gets_past_them(
-    make_stack: Callable[..., Stack], tmp_path: Path
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    file = tmp_path / "keys.toml"
+    file.write_text(KEYS)
+    file.chmod(0o600)
+    return file
+
+
+def test_where_keys_are_asked_for_no_text_is_finished_for_nobody(
+    make_stack: Callable[..., Stack], environment: dict[str, str], keys: Path
 ) -> None:
-    keys = tmp_path / "keys.toml"
-    keys.write_text(f'[alice]\nsha256 = "{hashlib.sha256(b"secret").hexdigest()}"\n')
-    keys.chmod(0o600)
+    stack = make_stack(**environment | {"POKEGEN_API_KEYS": str(keys), "POKEGEN_KEEP": "1000"})
+    leave_early(stack.url, f"{SLOW}&seed=7", after=0.2)
+    wait_until(lambda: at_rest(stack.http), within=1, what="the place of who has left")
+    assert metrics(stack.http)['pokegen_samples_ended_total{reason="cancelled"}'] == 1
+
+
+def test_where_keys_are_asked_for_nobody_gets_past_them(make_stack: Callable[..., Stack], keys: Path) -> None:
+    keys.write_text(KEYS.partition("[anonymous]")[0])
     stack = make_stack(POKEGEN_API_KEYS=str(keys))
     link = LINK.format(seed=6)
     answer = stack.get(link, headers={"Authorization": "Bearer secret"})

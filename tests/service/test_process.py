@@ -226,15 +226,49 @@ def test_nginx_by_itself_takes_plain_decimal_numbers_only(tmp_path: Path, variab
         assert repr(value) in line
 
 
-@pytest.mark.parametrize("variable", ["MAX_BODY", "ADDRESS_RATE", "ADDRESS_AT_ONCE", "THREADS", "KEEP"])
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "POKEGEN_MAX_BODY",
+        "POKEGEN_ADDRESS_RATE",
+        "POKEGEN_ADDRESS_AT_ONCE",
+        "POKEGEN_THREADS",
+        "POKEGEN_KEEP",
+        "NGINX_SERVERS",
+    ],
+)
 def test_nginx_by_itself_takes_no_half_for_none(tmp_path: Path, variable: str) -> None:
     environment = {"NGINX_LISTEN": "8080", "NGINX_UPSTREAM": "server:3031", "NGINX_RUN": str(tmp_path)}
-    environment |= {"PATH": os.environ["PATH"], f"POKEGEN_{variable}": "0.5"}
+    environment |= {"PATH": os.environ["PATH"], variable: "0.5"}
     ended = subprocess.run(
         [ROOT / "nginx/start"], env=environment, capture_output=True, text=True, timeout=20
     )
     assert ended.returncode == 1
-    assert f"POKEGEN_{variable} must be a plain whole number" in ended.stderr
+    assert f"{variable} must be a plain whole number" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "door"),
+    [
+        ({}, 656),
+        ({"POKEGEN_THREADS": "20"}, 12),
+        ({"POKEGEN_THREADS": "20", "NGINX_SERVERS": "3"}, 36),
+        ({"POKEGEN_THREADS": "10000", "NGINX_SERVERS": "100"}, 65535),
+    ],
+)
+def test_nginx_lets_in_as_many_as_all_its_servers_have_threads_for(
+    tmp_path: Path, variables: dict[str, str], door: int
+) -> None:
+    (tmp_path / "nginx").symlink_to("/bin/true")
+    environment = {
+        "NGINX_LISTEN": "8080",
+        "NGINX_UPSTREAM": "server:3031",
+        "NGINX_RUN": str(tmp_path / "run"),
+    }
+    environment |= {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    (tmp_path / "run").mkdir()
+    subprocess.run([ROOT / "nginx/start"], env=environment | variables, check=True, timeout=20)
+    assert f"limit_conn door {door};" in (tmp_path / "run/nginx.conf").read_text()
 
 
 def test_numbers_mean_to_the_whole_service_what_they_mean_to_the_application(

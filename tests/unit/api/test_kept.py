@@ -29,6 +29,26 @@ def test_what_was_asked_for_last_is_kept() -> None:
     assert (kept.find("a"), kept.find("c")) == (answer("a"), answer("c"))
 
 
+def test_what_is_kept_has_so_many_bytes_at_most() -> None:
+    size = len(answer("é" * 1000).model_dump_json().encode())
+    kept = Kept(most=1000, most_bytes=20 * size)
+    for _ in range(2):  # what is there counts once
+        for name in range(20):
+            kept.keep(str(name), answer("é" * 1000))
+    assert all(kept.find(str(name)) for name in range(20))
+    for name in range(20, 25):
+        kept.keep(str(name), answer("é" * 1000))
+    assert [name for name in range(25) if kept.find(str(name))] == [*range(5, 25)]
+
+
+def test_one_that_takes_too_large_a_part_drives_no_other_out() -> None:
+    kept = Kept(most=1000, most_bytes=16_000)
+    kept.keep("a", answer("a"))
+    kept.keep("long", answer("long" * 250))
+    assert kept.find("long") is None
+    assert kept.find("a") == answer("a")
+
+
 def test_what_has_no_name_is_not_kept() -> None:
     kept = Kept(most=2)
     kept.keep(None, answer("a"))
