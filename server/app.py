@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from flask_openapi3 import Info, OpenAPI
@@ -38,7 +39,7 @@ from server.logs import configure_logging, log_access
 from server.serving import Served, Serving
 from server.settings import Settings, load_settings, require_fitting_opening
 from server.watch import watch
-from server.weights import find_checkpoint, open_checkpoint
+from server.weights import Checkpoint, find_checkpoint, open_checkpoint
 
 
 def create_app(settings: Settings | None = None) -> OpenAPI:
@@ -62,13 +63,17 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
 def load(settings: Settings, on_done: Callable[[Generation], None], beside: Served | None = None) -> Served:
     """The checkpoint of the settings, ready to answer; `beside` itself, where it is that already.
 
-    on_done: is told of each generation that has ended. Raises SettingsError, CheckpointError and EngineError.
+    Where the content is that of `beside`, and only its name, its card or the files are others, no weights are loaded:
+    it has the engine of `beside`. on_done: is told of each generation that has ended. Raises SettingsError,
+    CheckpointError, and what `create_engine` raises.
     """
-    found = find_checkpoint(settings.checkpoint, settings.registry)
+    found = find_checkpoint(settings.checkpoint, settings.registry, only_current=beside is not None)
     with open_checkpoint(found.directory) as checkpoint:
-        stamp = checkpoint.stamp()
+        stamp = f"{checkpoint.stamp()} {card.stamp(found.directory)}"
         if beside and (beside.model, beside.stamp) == (found.name, stamp):
             return beside
+        if beside and beside.fingerprint == _fingerprint(checkpoint, settings):
+            return replace(beside, model=found.name, stamp=stamp, card_forms=card.read_forms(found.directory))
         require_fitting_opening(settings, checkpoint)
         plan = plan_memory(checkpoint.hparams, settings.engine, settings.max_running)
         usable_blocks = None
@@ -89,7 +94,9 @@ def load(settings: Settings, on_done: Callable[[Generation], None], beside: Serv
             plan=plan,
             usable_blocks=usable_blocks,
             on_done=on_done,
-            on_crash=lambda: _end_process_soon() if is_proven.is_set() else None,  # or those beside it would pay
+            on_crash=lambda: (
+                _end_process_soon() if is_proven.is_set() else None
+            ),  # or those beside it would pay
         )
         is_proven.set()
         return Served(
@@ -98,9 +105,13 @@ def load(settings: Settings, on_done: Callable[[Generation], None], beside: Serv
             model=found.name,
             created=int(time.time()),
             stamp=stamp,
-            fingerprint=models.fingerprint(stamp, settings.engine, settings.isa),
+            fingerprint=_fingerprint(checkpoint, settings),  # costs less, where packed weights have been read
             card_forms=card.read_forms(found.directory),
         )
+
+
+def _fingerprint(checkpoint: Checkpoint, settings: Settings) -> str:
+    return models.fingerprint(checkpoint.identity(), settings.engine, settings.isa)
 
 
 def _end_process_soon() -> None:

@@ -23,8 +23,8 @@ class Served:
     """A checkpoint that answers.
 
     plan: what memory its engine may take. model: its name. created: when it was loaded, in seconds since 1970. stamp:
-    of its files; another one, when these change. fingerprint: what a text depends on beside its request. card_forms:
-    what /model shows.
+    another one, when its files change. fingerprint: what a text depends on beside its request, of the files' content.
+    card_forms: what /model shows.
     """
 
     engine: Engine
@@ -37,7 +37,8 @@ class Served:
 
 
 # Loads what is to be served and proves it by making tokens: beside what is served now, which goes on with a part of the
-# memory, or at the start beside nothing. What is served now is the answer where nothing has changed.
+# memory, or at the start beside nothing. What is served now is the answer where nothing has changed; where only its
+# name or its card has, that with the same engine.
 Load = Callable[[Served | None], Served]
 
 
@@ -82,6 +83,7 @@ class Serving:
     def reload(self) -> bool:
         """Load what is to be served, if that has changed, and let it answer from here on: whether it did.
 
+        The same content is not loaded again: under another name it answers, and another card is shown.
         Who has been admitted gets the text of the checkpoint that admitted them, and memory for both is found before
         anything is loaded. Where the new one cannot be had, the old one stays: raises what `load` raises, and
         ReloadRunsError while another call is at it.
@@ -101,8 +103,9 @@ class Serving:
             finally:
                 if new is old:
                     old.engine.limit_blocks(old.plan.n_blocks)
-            if new is old:
-                return False
+            if new.engine is old.engine:
+                self._current = new
+                return new.model != old.model
             with self._lock:
                 if not self.closed.is_set():
                     self._current, self._retiring = new, old.engine

@@ -22,6 +22,7 @@ def _run(serving: Serving, seconds: float) -> None:
         except ReloadRunsError:
             continue
         except Exception as error:  # whatever is there, what answers goes on, and the next may be better
-            if str(error) != refused:  # once is enough
-                logger.error("the checkpoint that lies there now is not taken: %s", error)
-            refused = str(error)
+            why = str(error) or type(error).__name__
+            if why != refused:  # once is enough
+                logger.error("the checkpoint that lies there now is not taken: %s", why)
+            refused = why

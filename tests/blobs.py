@@ -35,11 +35,12 @@ Fault = Callable[[Answer], None]
 
 @dataclass
 class Get:
-    """A file that was asked for, the Range or None, and how many bytes of it have been sent."""
+    """A file that was asked for, the Range or None, how many bytes of it have been sent, and who asked, or None."""
 
     file: str
     asked: str | None
     sent: int = 0
+    authorization: str | None = None
 
 
 @dataclass
@@ -71,6 +72,20 @@ def cut(share: float) -> Fault:
 def status(code: int) -> Fault:
     def fault(answer: Answer) -> None:
         answer.status, answer.headers, answer.body = code, {"Content-Length": "0"}, b""
+
+    return fault
+
+
+def headers(**others: str) -> Fault:
+    """Send these headers too, whatever the body is."""
+    return lambda answer: answer.headers.update(others)
+
+
+def content(body: bytes) -> Fault:
+    """Send this as if it were the file."""
+
+    def fault(answer: Answer) -> None:
+        answer.body, answer.headers["Content-Length"] = body, str(len(body))
 
     return fault
 
@@ -125,7 +140,7 @@ def serve(folder: Path) -> Iterator[Blobs]:
                 self.send_header(header, value)
             self.end_headers()
             if send_body:
-                get = Get(name, asked)
+                get = Get(name, asked, authorization=self.headers["Authorization"])
                 blobs.gets.append(get)
                 self._send(answer, get)
 

@@ -22,7 +22,7 @@ from server.api.page import HTML, JSON, skeleton
 from server.api.problems import ProblemDocument, ProblemError
 from server.serving import get_serving
 from server.weights.card import CARD, CURVE, LARGEST, README, Card, read_card
-from server.weights.files import read_bytes, read_text
+from server.weights.files import mark, read_bytes, read_text
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,11 @@ class Unavailable:
 
 
 Forms = dict[str, bytes | Unavailable]  # by media type
+
+
+def stamp(directory: Path) -> str:
+    """Another one as soon as one of the card's files in `directory` comes, goes or is written to."""
+    return " ".join(str(mark(directory / name)) for name in (CARD, README, CURVE))
 
 
 def read_forms(directory: Path) -> Forms:

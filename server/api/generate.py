@@ -68,21 +68,19 @@ def write(asked: GenerateQuery, prefix_field: str = "prefix") -> GenerateAnswer:
 
 def _generate(asked: GenerateQuery) -> Response:
     question = _question(asked)
-    fingerprint = get_serving().current.fingerprint
+    served = get_serving().current
     if asked.stream or request.accept_mimetypes.best_match([page.JSON, EVENT_STREAM]) == EVENT_STREAM:
-        known = kept.find(question.name(fingerprint))
+        known = kept.find(question.name(served))
         return event_stream(_repeated(known) if known else _events(_begin(question), question))
     form = page.HTML if page.is_wanted() else page.JSON
-    if kept.is_known(question.name(fingerprint), form):
-        return kept.say_whether_to_keep(
-            Response(status=HTTPStatus.NOT_MODIFIED), question.name(fingerprint), form
-        )
+    if kept.is_known(question.name(served), form):
+        return kept.say_whether_to_keep(Response(status=HTTPStatus.NOT_MODIFIED), question.name(served), form)
     answer = _write(question)
     if form == page.HTML:
         response = page.episode(answer.prefix, [sample.text for sample in answer.samples], answer.seed)
     else:
         response = Response(answer.model_dump_json() + "\n", mimetype=page.JSON)
-    return kept.say_whether_to_keep(response, question.name(answer.fingerprint), form)
+    return kept.say_whether_to_keep(response, question.name(answer), form)
 
 
 @dataclass(frozen=True)
@@ -94,12 +92,12 @@ class _Question:
     params: SamplingParams
     may_be_kept: bool  # not without a seed: each is another
 
-    def name(self, fingerprint: str) -> str | None:
-        """That of its answer, by the checkpoint with this fingerprint; None where it may not be kept."""
+    def name(self, by: Served | GenerateAnswer) -> str | None:
+        """That of its answer, by the checkpoint that `by` names; None where it may not be kept."""
         if not self.may_be_kept:
             return None
         shape = self.asked.include_prefix, self.asked.whole_sentences
-        return kept.name_of(fingerprint, self.prefix, self.params, shape)
+        return kept.name_of(by.model, by.fingerprint, self.prefix, self.params, shape)
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def _question(asked: GenerateQuery) -> _Question:
 
 
 def _write(question: _Question, prefix_field: str = "prefix") -> GenerateAnswer:
-    if known := kept.find(question.name(get_serving().current.fingerprint)):
+    if known := kept.find(question.name(get_serving().current)):
         return known
     begun = _begin(question, prefix_field)
     begun.generation.result()
@@ -165,6 +163,9 @@ def _events(begun: _Begun, question: _Question) -> Generator[str]:
         else:
             yield HEARTBEAT
     require_reader(generation)
+    for number, prefix in enumerate(unsaid_prefix):
+        if prefix:  # the text ended at once
+            yield _piece(prefix, number, asked.nsamples)
     yield event(_answer(begun, question).model_dump_json(), "done")
 
 
@@ -211,7 +212,7 @@ def _answer(begun: _Begun, question: _Question) -> GenerateAnswer:
         fingerprint=begun.served.fingerprint,
         timing=_timing(generation.timing, made),
     )
-    kept.keep(question.name(answer.fingerprint), answer)
+    kept.keep(question.name(answer), answer)
     return answer
 
 

@@ -17,6 +17,18 @@ PATH = "/reload"
 
 blueprint = Blueprint("reload", __name__)
 
+# What `load` and `read_keys` raise: the last three are of a package, of memory and of a thread that there isn't.
+_NOT_TO_BE_HAD = (
+    SettingsError,
+    CheckpointError,
+    EngineError,
+    OSError,
+    ValueError,
+    ImportError,
+    MemoryError,
+    RuntimeError,
+)
+
 
 @blueprint.post(PATH)
 def reload() -> dict[str, Any]:
@@ -31,8 +43,10 @@ def reload() -> dict[str, Any]:
         is_new = serving.reload()
     except ReloadRunsError as error:
         raise ProblemError(HTTPStatus.CONFLICT, f"{error}.") from error
-    except (SettingsError, CheckpointError, EngineError, OSError, ValueError) as error:
-        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, f"It stays as it was: {error}") from error
+    except _NOT_TO_BE_HAD as error:
+        # Python's MemoryError, for one, has no words.
+        why = str(error) or type(error).__name__
+        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, f"It stays as it was: {why}") from error
     if gate and keys:
         gate.open_to(keys)
     served = serving.current

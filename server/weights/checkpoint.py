@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,12 +16,10 @@ from server.weights.errors import CheckpointError
 from server.weights.files import DataFiles
 from server.weights.layout import HParams
 from server.weights.stored import StoredTensor
-from server.weights.tokenizer import Tokenizer
+from server.weights.tokenizer import DIGEST_SIZE, Tokenizer
 
 # Of a file that the engine keeps beside a checkpoint's own: made from them, and worth no copying.
 PACKED_SUFFIX = ".packed"
-
-DIGEST_SIZE = 32  # bytes
 
 _NAME_A_DIRECTORY = "name a directory that holds a checkpoint and may be read"
 
@@ -48,6 +47,7 @@ class Checkpoint:
         self.tokenizer = tokenizer
         self._tensors = tensors
         self._files = files
+        self._digest: str | None = None
 
     def tensor(self, name: str) -> NDArray[np.float32]:
         """Read one tensor of `layout.tensor_shapes`, such as `h0/attn/c_attn/w` of shape (C, 3C).
@@ -68,10 +68,10 @@ class Checkpoint:
         return self._tensors[name].rows()
 
     def stamp(self) -> str:
-        """Another one as soon as a data file is replaced or written to: a digest that costs no reading.
+        """Another one as soon as `identity` may be another: a cheap sign, for which no weights are read.
 
-        It is of where each tensor lies, and of each file's name, size and time of its last change. A copy of the files
-        has another stamp; it has the same `digest`.
+        It is of the sizes and the tokenizer, of where each tensor lies, and of each data file's name, size and time of
+        its last change. A copy of the files has another stamp; it has the same identity.
         """
         places = [
             (
@@ -84,19 +84,33 @@ class Checkpoint:
             )
             for name, stored in self._tensors.items()
         ]
-        return hashlib.blake2b(repr(places).encode(), digest_size=DIGEST_SIZE).hexdigest()
+        return _digest_of(astuple(self.hparams), self.tokenizer.digest, places)
+
+    def identity(self) -> str:
+        """What its texts depend on: the same for every copy of the same content, whatever its files and their format.
+
+        Of the sizes, the tokenizer and `digest`, which it costs, and raises.
+        """
+        return _digest_of(astuple(self.hparams), self.tokenizer.digest, self.digest())
 
     def digest(self) -> str:
         """The identity of the weights, whatever files they are in: BLAKE2b of the tensors as they are stored.
 
-        Reads all of them, about a gigabyte a second. Raises CheckpointError as `tensor` does, but for NaN.
+        The first call reads all of them, about a gigabyte a second, unless `know_digest` was told. Raises
+        CheckpointError as `tensor` does, but for NaN.
         """
-        digest = hashlib.blake2b(digest_size=DIGEST_SIZE)
-        for name, stored in self._tensors.items():
-            digest.update(f"{name} {stored.dtype} {stored.shape}\n".encode())
-            for piece in stored.pieces():
-                digest.update(piece.data)
-        return digest.hexdigest()
+        if self._digest is None:
+            digest = hashlib.blake2b(digest_size=DIGEST_SIZE)
+            for name, stored in self._tensors.items():
+                digest.update(f"{name} {stored.dtype} {stored.shape}\n".encode())
+                for piece in stored.pieces():
+                    digest.update(piece.data)
+            self._digest = digest.hexdigest()
+        return self._digest
+
+    def know_digest(self, digest: str) -> None:
+        """Spare `digest` the reading: for whoever has kept it together with this `stamp`."""
+        self._digest = digest
 
     def close(self) -> None:
         """Close the data files. The tokenizer and the sizes stay."""
@@ -128,6 +142,10 @@ def open_checkpoint(directory: Path) -> Checkpoint:
         path = Path(error.filename or directory)
         raise CheckpointError(path, f"can't be opened: {error.strerror}", _NAME_A_DIRECTORY) from error
     return Checkpoint(directory, hparams, tokenizer, tensors, files)
+
+
+def _digest_of(*parts: object) -> str:
+    return hashlib.blake2b(repr(parts).encode(), digest_size=DIGEST_SIZE).hexdigest()
 
 
 def _format_of(directory: Path) -> _Reader:

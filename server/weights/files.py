@@ -54,6 +54,18 @@ class DataFile:
         self._file.close()
 
 
+def mark(path: Path) -> tuple[int, int] | None:
+    """Size and time of the last change: another one as soon as the file comes, is replaced or is written to.
+
+    None where there is no file, or none that may be seen.
+    """
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_ctime_ns  # as in DataFile
+
+
 class DataFiles:
     """The data files of one checkpoint, each opened once."""
 

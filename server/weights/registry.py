@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
+from server.weights.cache import cache_folder, writing_to
 from server.weights.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 SCHEME = "models:"
 SQLITE = "sqlite:///"
 
-_ADDRESS = re.compile(r"(?P<scheme>https?|s3|hf):/{1,2}(?P<rest>[^/\s]\S*)")  # a Path keeps one slash only
+_ADDRESS = re.compile(r"(?P<scheme>https?|s3|hf):/{1,2}(?P<rest>[^/].*)")  # a Path keeps one slash only
 _MODEL = re.compile(r"models:/(?P<name>[^/:@]+)(?:/(?P<version>[1-9][0-9]{0,8})|@(?P<alias>[^/:@]+))")
 
 # MLflow reads these, some of them when it is first imported: it is to tell nobody of its use, to write no notices, and
@@ -83,17 +84,18 @@ def connect(registry: str) -> "MlflowClient":
     return MlflowClient(tracking_uri=registry, registry_uri=registry)
 
 
-def find_checkpoint(checkpoint: Path, registry: str) -> Found:
+def find_checkpoint(checkpoint: Path, registry: str, *, only_current: bool = False) -> Found:
     """Where `checkpoint` lies: a directory where it is, a model of the registry where that keeps it.
 
-    What an MLflow server keeps, and what an address names (remote.py), is copied, once, to a folder of the user's
-    cache. Nothing is written to the registry. Raises CheckpointError when MLflow is not installed, when there is no
-    such registry, version or alias, when its files are gone, and when what an address names can't be had.
+    What an MLflow server keeps, and what an address names (remote.py), is copied, once, to the cache. only_current:
+    what has come from an address before is not good enough where that can't be asked now. Nothing is written to the
+    registry. Raises CheckpointError when MLflow is not installed, when there is no such registry, version or alias,
+    when its files are gone, when what an address names can't be had, and when the cache can't be written to.
     """
     if address := _ADDRESS.fullmatch(str(checkpoint)):
         from server.weights.remote import fetched
 
-        return Found(*fetched(address["scheme"], address["rest"], _cache()))
+        return Found(*fetched(address["scheme"], address["rest"], cache_folder(), only_current=only_current))
     if not is_model_name(checkpoint):
         return Found(checkpoint, checkpoint.resolve().name)
     _require_registry(checkpoint, registry)
@@ -152,19 +154,17 @@ def _version(client: "MlflowClient", model: str) -> "ModelVersion":
     return client.get_model_version(match["name"], match["version"])
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pokegen"
-
-
 def _copy(location: str, registry: str, version: str) -> Path:
     """The folder that a remote version was copied to; a version never changes."""
     from mlflow.artifacts import download_artifacts
 
-    cache = _cache()
+    cache = cache_folder()
     target = cache / hashlib.sha256(f"{registry} {location} {version}".encode()).hexdigest()[:16]
     if not target.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as draft:
+        with writing_to(cache):
+            cache.mkdir(parents=True, exist_ok=True)
+            folder = tempfile.TemporaryDirectory(dir=cache)
+        with folder as draft:
             copy = Path(download_artifacts(artifact_uri=location, dst_path=draft, tracking_uri=registry))
             try:
                 copy.rename(target)

@@ -1,5 +1,6 @@
 """Byte-level BPE as in GPT-2: text to token ids and back."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from tokenizers import Tokenizer as BpeTokenizer
@@ -7,6 +8,8 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 
 END_OF_TEXT = "<|endoftext|>"
+
+DIGEST_SIZE = 32  # bytes
 
 # GPT-2 writes each byte as one printable character: itself where it is one, else the next from U+0100 on.
 # Source: bytes_to_unicode in github.com/openai/gpt-2, src/encoder.py.
@@ -23,11 +26,13 @@ class Tokenizer:
     n_vocab: the model's vocabulary size; every id is in [0, n_vocab)
     end_of_text: the id of `<|endoftext|>`
     token_bytes: the bytes that each id stands for, n_vocab of them; b"" for ids that no token has
+    digest: of all that decides which ids a text has and which text they have, whatever files it was read from
     """
 
     n_vocab: int
     end_of_text: int
     token_bytes: Sequence[bytes]
+    digest: str
 
     def __init__(
         self,
@@ -52,6 +57,10 @@ class Tokenizer:
         self.end_of_text = ids[END_OF_TEXT]
         self.token_bytes = tuple(token_bytes)
         self._add_bos = add_bos
+        steps = [[vocabulary[token] for token in (left, right, left + right)] for left, right in merges]
+        bytes_first = [vocabulary[character] for character in _BYTE_OF]
+        decisive = (self.token_bytes, bytes_first, steps, self.end_of_text, add_bos)
+        self.digest = hashlib.blake2b(repr(decisive).encode(), digest_size=DIGEST_SIZE).hexdigest()
         # Without its cache of words, which every thread has for itself, and never gives back: the service's hundreds of
         # threads would each keep up to 10,000 words, whatever their length.
         self._bpe = BpeTokenizer(BPE(vocab=dict(vocabulary), merges=list(merges), cache_capacity=0))

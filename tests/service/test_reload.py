@@ -1,5 +1,6 @@
 """A checkpoint takes another's place under 200 readers: no request fails, and each answer names what wrote it."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -121,6 +122,18 @@ def test_nobody_from_outside_can_reload(stack: Stack) -> None:
             == 403
         )
         assert session.get(stack.http + "/reload", timeout=20).status_code == 405
+
+
+def test_a_new_card_is_shown_and_another_tokenizer_is_another_checkpoint(stack: Stack, place: Place) -> None:
+    before = stack.get("/generate?length=1").json()["fingerprint"]
+    (place.directory / "README.md").write_text("# A card\n")
+    assert "is what answers already" in stack.reload().stdout
+    assert "<h1>A card</h1>" in stack.get("/model", headers={"Accept": "text/html"}).text
+    assert stack.get("/generate?length=1").json()["fingerprint"] == before
+    config = place.directory / "tokenizer_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"add_bos_token": True}))
+    assert "answers from here on" in stack.reload().stdout
+    assert stack.get("/generate?length=1").json()["fingerprint"] != before
 
 
 def test_the_command_says_what_came_of_it(stack: Stack, place: Place) -> None:

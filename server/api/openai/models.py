@@ -17,13 +17,13 @@ TAG = Tag(name="As OpenAI's API")
 blueprint = APIBlueprint("openai_models", __name__, abp_tags=[TAG])
 
 
-def fingerprint(stamp: str, engine: EngineName, isa: Isa) -> str:
+def fingerprint(identity: str, engine: EngineName, isa: Isa) -> str:
     """What a text depends on beside its request: another one as soon as the same seed may give another text.
 
-    stamp: the checkpoint's.
+    identity: the checkpoint's. Processes on other machines that have the same of all three have the same fingerprint.
     """
     arithmetic = supported_isas()[1] if isa == "auto" else isa
-    parts = f"{stamp} {engine} {arithmetic}"
+    parts = f"{identity} {engine} {arithmetic}"
     return f"fp_{hashlib.blake2b(parts.encode(), digest_size=5).hexdigest()}"
 
 

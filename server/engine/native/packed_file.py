@@ -14,7 +14,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
-from functools import cached_property
 from io import FileIO
 from pathlib import Path
 
@@ -52,12 +51,12 @@ def packed_arena(checkpoint: Checkpoint, precision: str, size: int, fill: Callab
     packed = _PackedFile(checkpoint, precision, size)
     if (arena := packed.read()) is not None:
         return arena
+    # Taken before the weights are read: if they change in between, the file counts as one of other weights.
+    identity = packed.identity()
     try:
         with packed.exclusively() as file:
             if (arena := packed.read()) is not None:  # by whoever was before
                 return arena
-            # Taken before the weights are read: if they change in between, the file counts as one of other weights.
-            identity = packed.identity()
             arena = _core.allocate(size)
             fill(arena)
             packed.write(file, arena, identity)
@@ -91,12 +90,14 @@ class _PackedFile:
                 return None
             with FileIO(self.path) as file:
                 header = _read_header(file)
-                stamp = self._checkpoint.stamp()
+                stamp, digest = self._checkpoint.stamp(), header.get("digest")
                 # To read all weights may take longer than all else at a start, so only where their files seem to be
                 # others. That they are in every copy of the directory, which is as quick as the original from its
                 # second start on.
                 copied = header.get("stamp") != stamp
-                if header | self._kind != header or (copied and header.get("digest") != self._digest):
+                if header | self._kind != header or not isinstance(digest, str):
+                    return None
+                if copied and digest != self._checkpoint.digest():
                     return None
                 arena = _core.allocate(self._size)
                 checksum = _read_arena(file, arena)
@@ -106,18 +107,14 @@ class _PackedFile:
             return None
         if copied:
             with suppress(OSError), FileIO(self.path, "r+") as file:
-                _write_header(
-                    file, self._kind | {"stamp": stamp, "digest": self._digest, "checksum": checksum}
-                )
+                _write_header(file, self._kind | {"stamp": stamp, "digest": digest, "checksum": checksum})
+        else:
+            self._checkpoint.know_digest(digest)
         return arena
-
-    @cached_property
-    def _digest(self) -> str:
-        return self._checkpoint.digest()
 
     def identity(self) -> dict[str, object]:
         """What tells these weights from others."""
-        return {"stamp": self._checkpoint.stamp(), "digest": self._digest}
+        return {"stamp": self._checkpoint.stamp(), "digest": self._checkpoint.digest()}
 
     def exclusively(self) -> AbstractContextManager[FileIO]:
         """A temporary file for `write`, for one process at a time. Raises OSError where there can be none."""

@@ -1,6 +1,7 @@
 """POST /reload: another checkpoint and other keys, or both as they were."""
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +57,49 @@ def test_what_cannot_be_had_is_said_and_changes_nothing(
     said = client.get("/metrics").text
     assert "pokegen_reloads_refused_total 1.0" in said
     assert "pokegen_reloads_total 0.0" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ImportError("No module named 'tensorflow'"), "No module named 'tensorflow'"),
+        (MemoryError(), "MemoryError"),
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+    ],
+)
+def test_whatever_keeps_it_from_being_loaded_is_said(
+    make_app: Callable[..., OpenAPI], monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    app = make_app()
+
+    def fails(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(app.extensions["serving"], "_load", fails)
+    refused = app.test_client().post("/reload", json={})
+    assert refused.status_code == 422
+    assert refused.json
+    assert refused.json["detail"] == f"It stays as it was: {said}"
+
+
+def test_what_is_kept_of_the_same_content_under_another_name_is_not_told_again(
+    make_app: Callable[..., OpenAPI], place: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(place)
+    client = make_app(checkpoint=link, keep=10).test_client()
+    first = client.get("/generate?length=2&seed=1")
+    shutil.copytree(place, tmp_path / "renamed")
+    link.unlink()
+    link.symlink_to(tmp_path / "renamed")
+    assert client.post("/reload", json={}).json == {
+        "model": "renamed",
+        "fingerprint": first.get_json()["fingerprint"],
+        "is_new": True,
+    }
+    again = client.get("/generate?length=2&seed=1", headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.get_json()["model"]) == (200, "renamed")
+    assert again.get_json()["text"] == first.get_json()["text"]
 
 
 def test_one_at_a_time(make_app: Callable[..., OpenAPI], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,6 +142,16 @@ def test_in_a_copy_with_other_times_the_content_decides_once(directory: Path, tm
         packed_arena(checkpoint, "int8", size_of(checkpoint), never)
 
 
+def test_what_it_names_as_the_digest_of_the_weights_is_not_computed_again(directory: Path) -> None:
+    arena_of(directory)
+    with open_checkpoint(directory) as checkpoint:
+        identity = checkpoint.identity()
+    with open_checkpoint(directory) as checkpoint:
+        (directory / "model.safetensors").write_bytes(b"")  # now whoever reads the weights finds them gone
+        packed_arena(checkpoint, "int8", size_of(checkpoint), never)
+        assert checkpoint.identity() == identity
+
+
 def flip(position: int) -> Callable[[Path], object]:
     """Change a byte; a negative position counts from the end."""
 

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -76,11 +77,58 @@ def test_rows_are_checked_as_well(gpt2_simple: Path) -> None:
             next(rows)
 
 
-def test_a_copy_has_the_same_digest_and_another_stamp(gpt2_simple: Path, tmp_path: Path) -> None:
+def test_a_copy_has_the_same_identity_and_another_stamp(gpt2_simple: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(gpt2_simple, tmp_path / "copy"))
     with open_checkpoint(gpt2_simple) as one, open_checkpoint(copy) as other, open_checkpoint(copy) as again:
         assert one.digest() == other.digest()
+        assert one.identity() == other.identity()
         assert one.stamp() != other.stamp() == again.stamp()
+
+
+def test_the_same_content_has_the_same_identity_in_every_format(
+    gpt2_simple: Path, hugging_face: Path
+) -> None:
+    with open_checkpoint(gpt2_simple) as one, open_checkpoint(hugging_face) as other:
+        assert one.identity() == other.identity()
+
+
+def test_how_a_file_is_laid_out_changes_nothing(hugging_face: Path) -> None:
+    with open_checkpoint(hugging_face) as before:
+        for name in ("config.json", "tokenizer.json"):
+            content = json.loads((hugging_face / name).read_text(encoding="utf-8"))
+            (hugging_face / name).write_text(json.dumps(content, indent=7), encoding="utf-8")
+        with open_checkpoint(hugging_face) as after:
+            assert (before.stamp(), before.identity()) == (after.stamp(), after.identity())
+
+
+def swap_two_merges(content: dict[str, Any]) -> None:
+    merges = content["model"]["merges"]
+    merges[0], merges[1] = merges[1], merges[0]
+
+
+def swap_two_bytes(content: dict[str, Any]) -> None:
+    ids = content["model"]["vocab"]
+    ids["A"], ids["B"] = ids["B"], ids["A"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("config.json", lambda content: content.update(n_head=3)),
+        ("tokenizer.json", swap_two_merges),
+        ("tokenizer.json", swap_two_bytes),
+        ("tokenizer_config.json", lambda content: content.update(add_bos_token=True)),
+    ],
+)
+def test_what_texts_depend_on_beside_the_weights_is_of_the_identity(
+    hugging_face: Path, name: str, change: Callable[[dict[str, Any]], object]
+) -> None:
+    with open_checkpoint(hugging_face) as before:
+        rewrite(name, change)(hugging_face)
+        with open_checkpoint(hugging_face) as after:
+            assert before.digest() == after.digest()
+            assert before.identity() != after.identity()
+            assert before.stamp() != after.stamp()
 
 
 def test_a_file_that_was_written_to_has_another_stamp_whatever_its_times_are_set_to(
@@ -104,6 +152,7 @@ def test_one_other_weight_is_another_digest(hugging_face: Path) -> None:
         save_file(tensors, path)
         with open_checkpoint(hugging_face) as after:
             assert before.digest() != after.digest()
+            assert before.identity() != after.identity()
 
 
 def test_an_array_is_the_callers_own(gpt2_simple: Path) -> None:
@@ -210,7 +259,7 @@ def test_a_file_that_shrinks_while_it_is_open(hugging_face: Path) -> None:
             checkpoint.tensor("wte")
 
 
-def rewrite(name: str, change: Callable[[dict[str, object]], object]) -> Callable[[Path], object]:
+def rewrite(name: str, change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
     """Change the JSON object in the file called `name`."""
 
     def spoil(directory: Path) -> None:

@@ -1,16 +1,18 @@
 """A checkpoint from elsewhere: whole, checked and once, or an error that says why not."""
 
+import base64
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from server.weights import CheckpointError, HParams, find_checkpoint, open_checkpoint
-from tests.blobs import Blobs, cut, serve, status
-from tests.checkpoints import write_transformers
+from tests.blobs import Blobs, Fault, content, cut, headers, serve, status
+from tests.checkpoints import write_transformers, write_vocabulary
 
 HPARAMS = HParams(n_vocab=280, n_ctx=16, n_embd=32, n_head=2, n_layer=2)
 WEIGHTS = "run9/model.safetensors"
@@ -42,6 +44,10 @@ def found(blobs: Blobs, path: str = "run9") -> Path:
     directory, name = find_checkpoint(Path(f"{blobs.url}/{path}"), "")
     assert name == path.rstrip("/").rpartition("/")[2]
     return directory
+
+
+def current(blobs: Blobs) -> Path:
+    return find_checkpoint(Path(f"{blobs.url}/run9"), "", only_current=True).directory
 
 
 def kept(tmp_path: Path) -> list[str]:
@@ -117,6 +123,156 @@ def test_an_address_without_a_listing_says_so(blobs: Blobs) -> None:
         find_checkpoint(Path("http://127.0.0.1:9/run8"), "")
 
 
+@pytest.mark.parametrize(
+    "fault", [status(503), status(404), cut(0.5), headers(**{"Content-Encoding": "gzip"}), content(b"")]
+)
+def test_at_a_start_without_a_listing_what_has_come_before_is_taken(
+    blobs: Blobs, fault: Fault, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So a service that dies while its server is away comes back; a reload changes nothing then."""
+    first = found(blobs)
+    blobs.faults["run9/SHA256SUMS"] = [fault] * 30
+    assert found(blobs) == first
+    [line] = caplog.messages
+    assert f"{blobs.url}/run9 can't be had (" in line
+    assert line.endswith("what has come before is taken")
+    with pytest.raises(CheckpointError, match="can't be had"):
+        current(blobs)
+    blobs.faults.clear()
+    assert current(blobs) == first
+
+
+def test_at_a_start_without_its_server_too(blobs: Blobs) -> None:
+    with serve(blobs.folder) as other:
+        first = found(other)
+    assert found(other) == first
+    with pytest.raises(CheckpointError, match="can't be had"):
+        current(other)
+
+
+def test_only_what_is_whole_is_taken(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(folder: Path, **_: object) -> None:
+        (folder / "config.json").unlink()
+        raise KeyboardInterrupt
+
+    blobs.faults[WEIGHTS] = [cut(0.5)] + [status(500)] * 30
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match="can't be had"):
+            found(blobs)
+        blobs.faults["run9/SHA256SUMS"] = [status(503)] * 30  # what began to come is there and not whole
+    blobs.faults.clear()
+    found(blobs)
+    shutil.rmtree(blobs.folder / "run9")
+    write_transformers(blobs.folder / "run9", HPARAMS, seed=2)
+    sum_up(blobs.folder / "run9")
+    monkeypatch.setattr("server.weights.remote.shutil.rmtree", die)  # while the first is removed
+    with pytest.raises(KeyboardInterrupt):
+        found(blobs)
+    blobs.faults["run9/SHA256SUMS"] = [status(503)] * 30
+    weights = (found(blobs) / "model.safetensors").read_bytes()
+    assert weights == (blobs.folder / WEIGHTS).read_bytes()
+
+
+def test_a_listing_that_breaks_off_is_said_in_one_line(blobs: Blobs) -> None:
+    for fault in (cut(0.5), headers(**{"Content-Encoding": "gzip"})):
+        blobs.faults["run9/SHA256SUMS"] = [fault] * 30
+        with pytest.raises(CheckpointError, match=r"can't be had: .*; check the address and the network"):
+            found(blobs)
+
+
+def test_a_listing_without_end_is_refused(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.weights.remote.LARGEST_LISTING", 100)
+    with pytest.raises(CheckpointError, match="SHA256SUMS has more than 100 bytes"):
+        found(blobs)
+
+
+@pytest.mark.parametrize("in_the_way", ["", "pokegen"])
+def test_a_cache_that_cannot_be_written_to_says_which_variable_names_it(
+    blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_the_way: str
+) -> None:
+    cache = tmp_path / "elsewhere"
+    (cache / in_the_way).parent.mkdir(exist_ok=True)
+    (cache / in_the_way).touch()  # a file, which root can't make a folder in either
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    with pytest.raises(CheckpointError, match=r"can't be written to: .*; let XDG_CACHE_HOME name") as caught:
+        found(blobs)
+    assert str(caught.value).startswith(str(cache / "pokegen"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://me:secret@models.example/run2",
+        "https://me:secret@models.example",
+        "https://me:secret@models.example/my run",
+        "https://secret@models.example/run2",
+        "https://models.example/run2?signature=secret",
+        "https://models.example/run2#secret",
+        "s3://me:secret@bucket/run2",
+        "hf://me:secret@huggingface.co/me/pokegen",
+    ],
+)
+def test_a_secret_in_an_address_is_refused_and_not_repeated(address: str) -> None:
+    with pytest.raises(CheckpointError, match=r"HF_TOKEN.* NETRC") as caught:
+        find_checkpoint(Path(address), "")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "variable", "endpoint"),
+    [
+        ("http://models.example/run2", "", ""),
+        ("http://10.0.0.1/run2", "", ""),
+        ("http://127.0.0.1.example/run2", "", ""),
+        ("http://localhost.example/run2", "", ""),
+        ("s3://bucket/run2", "AWS_ENDPOINT_URL", "http://models.example"),
+        ("s3://bucket/run2", "AWS_ENDPOINT_URL", "models.example"),
+        ("hf://me/pokegen", "HF_ENDPOINT", "http://models.example"),
+    ],
+)
+def test_nobody_is_asked_over_http_but_this_machine(
+    monkeypatch: pytest.MonkeyPatch, address: str, variable: str, endpoint: str
+) -> None:
+    if variable:
+        monkeypatch.setenv(variable, endpoint)
+    monkeypatch.setattr("server.weights.remote.new_session", lambda _: pytest.fail("somebody was asked"))
+    with pytest.raises(CheckpointError, match=f"{variable or 'the address'} must begin with https://"):
+        find_checkpoint(Path(address), "")
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "HF_ENDPOINT"])
+def test_a_secret_in_an_endpoint_is_refused_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "https://me:secret@models.example")
+    address = "hf://me/pokegen" if variable == "HF_ENDPOINT" else "s3://bucket/run2"
+    with pytest.raises(CheckpointError, match=variable) as caught:
+        find_checkpoint(Path(address), "")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "[::1]", "localhost"])
+def test_this_machine_may_be_asked_over_http(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    def ask(_: float) -> None:
+        raise OSError("it was asked")
+
+    monkeypatch.setattr("server.weights.remote.new_session", ask)
+    with pytest.raises(CheckpointError, match="it was asked"):
+        find_checkpoint(Path(f"http://{host}:8000/run2"), "")
+
+
+def test_who_asks_is_taken_from_the_file_that_netrc_names(
+    blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusal of a password in an address sends people there."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    found(blobs)
+    basic = "Basic " + base64.b64encode(b"me:secret").decode()
+    assert {get.authorization for get in blobs.gets} == {basic}
+
+
 def test_an_s3_address_is_asked_at_its_endpoint(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(blobs.folder / "run9", blobs.folder / "bucket/models/run9")
     monkeypatch.setenv("AWS_ENDPOINT_URL", blobs.url)
@@ -152,6 +308,51 @@ def test_a_hub_repository_is_fetched_and_checked(
     with open_checkpoint(directory) as checkpoint:
         assert checkpoint.hparams == HPARAMS
     assert not (directory / "training").exists()
+
+
+@pytest.mark.parametrize("names", [("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe")])
+def test_a_hub_repository_keeps_its_delimiter(
+    blobs: Blobs, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str]
+) -> None:
+    """Of GPT-2's pair of files, which say nothing of it: tokenizer_config.json does."""
+    run9 = blobs.folder / "run9"
+    (run9 / "tokenizer.json").unlink()
+    write_vocabulary(run9, HPARAMS.n_vocab)
+    for theirs, name in zip(("encoder.json", "vocab.bpe"), names, strict=True):
+        (run9 / theirs).rename(run9 / name)
+    (run9 / "tokenizer_config.json").write_text('{"add_bos_token": true}')
+    make_hub(blobs, "main")
+    monkeypatch.setenv("HF_ENDPOINT", blobs.url)
+    directory, _ = find_checkpoint(Path("hf://me/pokegen"), "")
+    with open_checkpoint(directory) as checkpoint, open_checkpoint(run9) as cloned:
+        assert checkpoint.tokenizer.encode_prompt("Ash")[0] == checkpoint.tokenizer.end_of_text
+        assert checkpoint.identity() == cloned.identity()
+
+
+@pytest.mark.parametrize(
+    ("missing", "spoil"),
+    [
+        ("sha", lambda said: said.pop("sha")),
+        ("siblings", lambda said: said.update(siblings=None)),
+        ("rfilename", lambda said: said.update(siblings=["config.json"])),
+        ("blobId", lambda said: [entry.pop("blobId") for entry in said["siblings"]]),
+        ("sha256", lambda said: [entry.update(lfs={"size": 1}) for entry in said["siblings"]]),
+    ],
+)
+def test_a_mirror_that_says_too_little_is_refused(
+    blobs: Blobs,
+    monkeypatch: pytest.MonkeyPatch,
+    missing: str,
+    spoil: Callable[[dict[str, Any]], object],
+) -> None:
+    make_hub(blobs, "main")
+    listing = blobs.folder / "api/models/me/pokegen/revision/main"
+    said = json.loads(listing.read_text())
+    spoil(said)
+    listing.write_text(json.dumps(said))
+    monkeypatch.setenv("HF_ENDPOINT", blobs.url)
+    with pytest.raises(CheckpointError, match=f"the Hub's answer has no {missing};"):
+        find_checkpoint(Path("hf://me/pokegen"), "")
 
 
 def test_a_hub_file_that_is_damaged_is_not_kept(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
