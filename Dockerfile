@@ -2,7 +2,8 @@
 #   docker build --target server --tag pokegen-server .
 #   docker build --target nginx --tag pokegen-nginx .
 # --build-arg LOCK=traces adds what POKEGEN_TRACES needs.
-# Both run as a normal user on a read-only root; the server writes nothing, nginx only below /tmp.
+# Both run as a normal user on a read-only root; the server writes nothing but what it fetches, to /cache if that is a
+# volume, nginx only below /tmp.
 
 FROM debian:bookworm-slim AS build
 RUN apt-get update \
@@ -37,12 +38,14 @@ RUN "$VENV/bin/python" -m compileall -q --invalidation-mode unchecked-hash serve
 FROM debian:bookworm-slim AS server
 RUN apt-get update \
  && apt-get install -y --no-install-recommends python3 libpython3.11 libstdc++6 \
- && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
+ # whose a new volume at /cache is
+ && install --directory --owner 10001 --group 10001 /cache
 WORKDIR /srv/pokegen
 # GLIBC_TUNABLES: as in scripts/run.
 ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 \
     GLIBC_TUNABLES=glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0 \
-    POKEGEN_HTTP=0.0.0.0:5000 POKEGEN_SOCKET=0.0.0.0:3031
+    POKEGEN_HTTP=0.0.0.0:5000 POKEGEN_SOCKET=0.0.0.0:3031 XDG_CACHE_HOME=/cache
 COPY --from=build /opt/venv /opt/venv
 # Another checkpoint: bake it in (--build-arg CHECKPOINT=checkpoint/jokes), or mount it and name it with POKEGEN_CHECKPOINT.
 ARG CHECKPOINT=checkpoint/run1

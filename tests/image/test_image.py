@@ -1,14 +1,17 @@
 """The images as an operator runs them: little memory, a read-only root, a user without rights, or docker compose."""
 
+import hashlib
 import os
 import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
 
+from tests.blobs import serve
 from tests.image.conftest import docker
 from tests.service.stack import ROOT, free_ports, wait_until
 
@@ -79,6 +82,41 @@ def test_a_bad_checkpoint_ends_the_container_with_one_line(images: None) -> None
     assert ended.returncode == 1
     [line] = ended.stderr.splitlines()
     assert "/none" in line
+
+
+def test_a_checkpoint_is_fetched_into_a_new_volume(images: None, tmp_path: Path) -> None:
+    """By the image's own user, to whom the volume belongs; and without one, the variable is named that would help."""
+    run9 = Path(
+        shutil.copytree(
+            ROOT / "checkpoint/run1", tmp_path / "run9", ignore=shutil.ignore_patterns("*.packed")
+        )
+    )
+    sums = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in run9.iterdir()]
+    (run9 / "SHA256SUMS").write_text("".join(sums))
+    volume = f"pokegen-test-{uuid.uuid4().hex[:8]}"
+
+    def check(*options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [
+                "docker", "run", "--rm", "--read-only", "--cap-drop", "ALL", "--network", "host", *options,
+                "--env", f"POKEGEN_CHECKPOINT={blobs.url}/run9", "pokegen-server", "pokegen", "check",
+            ],
+            capture_output=True,
+            text=True,
+        )  # fmt: skip
+
+    try:
+        with serve(tmp_path) as blobs:
+            refused = check()
+            fetched = check("--volume", f"{volume}:/cache")
+        again = check("--volume", f"{volume}:/cache")
+    finally:
+        docker("volume", "rm", "--force", volume)
+    assert refused.returncode == 1
+    assert "let XDG_CACHE_HOME name" in refused.stderr
+    assert fetched.returncode == 0, fetched.stderr
+    assert again.returncode == 0, again.stderr
+    assert "what has come before is taken" in again.stderr
 
 
 def test_compose_starts_the_service(images: None) -> None:
