@@ -37,6 +37,19 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.fixture(scope="session")
+def environment(checkpoint: Path) -> dict[str, str]:
+    """Of services that tests start; some rooms have their own."""
+    return {
+        "POKEGEN_CHECKPOINT": str(checkpoint),
+        "POKEGEN_ENGINE": "numpy",
+        # It is slow: what the service does about that is the matter of tests/service/test_crowds.py.
+        "POKEGEN_PACE": "0",
+        "POKEGEN_MAX_WAIT": "60",
+        "POKEGEN_KEEP": "0",  # where texts are compared, all of them are written
+    }
+
+
 @pytest.fixture
 def new_stack(environment: dict[str, str], tmp_path: Path) -> Callable[..., Stack]:
     """Makes services of a test's own, with other variables than `environment`; the test starts and stops them."""

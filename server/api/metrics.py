@@ -26,6 +26,8 @@ FIRST_TOKEN = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 60.0)
 TOKEN = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0)
 TEXT = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 
+_NONE_OF_OURS = "none of ours"  # the path of requests for addresses that do not exist
+
 
 class Texts:
     """Counts texts that have ended: what was read and written, and how long it took. Safe to use from every thread."""
@@ -118,10 +120,12 @@ def register(app: Flask, texts: Texts) -> None:
 
     @app.after_request
     def count(response: Response) -> Response:
-        path = request.url_rule.rule if request.url_rule else "none of ours"
+        path = request.url_rule.rule if request.url_rule else _NONE_OF_OURS
         requests.labels(path, str(response.status_code)).inc()
         return response
 
     @app.get("/metrics", doc_ui=False)
     def metrics() -> Response:
+        for path in [_NONE_OF_OURS, *(rule.rule for rule in app.url_map.iter_rules())]:
+            requests.labels(path, "500")  # with 0, or Prometheus would not see the first as an increase
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

@@ -21,6 +21,7 @@ from tests.deploy.manifests import can_render, render
 from tests.faults.readers import LONG, SHORT, ask
 from tests.service.stack import Stack, direct_session, metrics, running, wait_until
 from tests.service.test_crowds import crowd_before
+from tests.service.test_reload import Place
 
 pytestmark = pytest.mark.skipif(
     not can_render(),
@@ -85,17 +86,6 @@ def probes() -> Probes:
         readiness=Probe.of("nginx", "readiness"),
         nginx_liveness=Probe.of("nginx", "liveness"),
     )
-
-
-@pytest.fixture(scope="session")
-def environment(checkpoint: Path) -> dict[str, str]:
-    """However slow the machine is: nobody is told that it is too busy."""
-    return {
-        "POKEGEN_CHECKPOINT": str(checkpoint),
-        "POKEGEN_ENGINE": "numpy",
-        "POKEGEN_PACE": "0",
-        "POKEGEN_MAX_WAIT": "3600",
-    }
 
 
 @contextmanager
@@ -202,6 +192,7 @@ def test_a_full_queue_makes_no_probe_fail(new_stack: Callable[..., Stack], probe
     full = {
         "POKEGEN_MAX_RUNNING": "1",
         "POKEGEN_MAX_WAITING": "8",
+        "POKEGEN_MAX_WAIT": "3600",
         "POKEGEN_MAX_SAMPLES": "2",
         "POKEGEN_THREADS": "20",
         "POKEGEN_REQUEST_TIMEOUT": "3600",
@@ -222,25 +213,34 @@ def test_a_full_queue_makes_no_probe_fail(new_stack: Callable[..., Stack], probe
         assert metrics(stack.http)["pokegen_requests_refused_total"] >= 30
 
 
-def test_a_server_that_hangs_is_neither_alive_nor_ready_and_nginx_is_alive(
-    new_stack: Callable[..., Stack], probes: Probes
+def test_a_reload_makes_no_probe_fail(
+    new_stack: Callable[..., Stack], probes: Probes, tmp_path: Path
 ) -> None:
-    with running(new_stack()) as stack:
-        with stopped(*stack.workers("uwsgi")):
-            assert not probes.liveness.succeeds(stack)
-            assert not probes.readiness.succeeds(stack)
-            assert probes.nginx_liveness.succeeds(stack)
-        wait_until(lambda: probes.readiness.succeeds(stack), within=20, what="the pod to be ready again")
-        assert probes.liveness.succeeds(stack)
+    """Or the liveness probe would have to be as patient as the largest checkpoint takes to load."""
+    place = Place(tmp_path / "served")
+    with (
+        running(new_stack(POKEGEN_CHECKPOINT=str(place.directory))) as stack,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        place.lay(seed=2)
+        reloading = pool.submit(stack.reload)
+        while not reloading.done():
+            for probe in (probes.liveness, probes.readiness, probes.nginx_liveness):
+                assert probe.succeeds(stack), probe
+        assert "answers from here on" in reloading.result().stdout
 
 
-def test_an_nginx_that_hangs_is_neither_alive_nor_ready_and_the_server_is_alive(
-    new_stack: Callable[..., Stack], probes: Probes
+@pytest.mark.parametrize(
+    ("container", "processes", "other"), [("server", "uwsgi", "nginx"), ("nginx", "nginx", "server")]
+)
+def test_what_hangs_is_neither_alive_nor_ready_and_the_other_container_is_alive(
+    container: str, processes: str, other: str, new_stack: Callable[..., Stack], probes: Probes
 ) -> None:
+    liveness = Probe.of(container, "liveness")
     with running(new_stack()) as stack:
-        with stopped(*stack.workers("nginx")):
-            assert not probes.nginx_liveness.succeeds(stack)
+        with stopped(*stack.workers(processes)):
+            assert not liveness.succeeds(stack)
             assert not probes.readiness.succeeds(stack)
-            assert probes.liveness.succeeds(stack)
+            assert Probe.of(other, "liveness").succeeds(stack)
         wait_until(lambda: probes.readiness.succeeds(stack), within=20, what="the pod to be ready again")
-        assert probes.nginx_liveness.succeeds(stack)
+        assert liveness.succeeds(stack)

@@ -1,6 +1,9 @@
 """A real Prometheus asks the real service: every query of the dashboard has an answer, every alert its moment."""
 
 import json
+import os
+import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +23,9 @@ READERS = 6
 
 
 class Prometheus:
-    """Asks a service every half second. quicken: alerts fire after seconds instead of minutes."""
+    """Asks every half second whoever the targets are. quicken: alerts fire after seconds instead of minutes."""
 
-    def __init__(self, directory: Path, target: str, quicken: bool = False) -> None:
+    def __init__(self, directory: Path, *targets: str, quicken: bool = False) -> None:
         rules = (MONITORING / "alerts.yml").read_text()
         if quicken:
             rules = rules.replace("for: 1m", "for: 1s").replace("waiting[1m]", "waiting[3s]")
@@ -31,7 +34,7 @@ class Prometheus:
         config["global"] = {"scrape_interval": "500ms", "evaluation_interval": "500ms"}
         [scrape] = config["scrape_configs"]
         del scrape["dns_sd_configs"]  # there is no Docker to ask
-        scrape["static_configs"] = [{"targets": [target.removeprefix("http://")]}]
+        scrape["static_configs"] = [{"targets": [target.removeprefix("http://") for target in targets]}]
         (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
         [port] = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
@@ -146,17 +149,45 @@ def test_the_alert_fires_while_the_queue_stands_and_ends_with_it(
     stack = make_stack(POKEGEN_MAX_RUNNING="1", POKEGEN_MAX_SAMPLES="1", POKEGEN_MAX_WAIT="60")
     with Prometheus(tmp_path, stack.http, quicken=True).running() as prometheus:
         wait_until(
-            lambda: bool(prometheus.query('up{job="pokegen"} == 1')), within=30, what="the first answer"
+            lambda: bool(prometheus.query('up{job="pokegen"} == 1')) and not prometheus.firing(),
+            within=30,
+            what="the first answer",
         )
-        assert not prometheus.firing()
         with readers(stack.url, READERS):
             wait_until(lambda: "PokegenQueueStands" in prometheus.firing(), within=60, what="the alert")
         wait_until(lambda: not prometheus.firing(), within=60, what="its end")
 
 
-def test_the_alert_fires_when_the_service_is_gone(tmp_path: Path) -> None:
-    with Prometheus(tmp_path, "127.0.0.1:9", quicken=True).running() as prometheus:
+@pytest.mark.parametrize(
+    "targets", [["127.0.0.1:9"], []], ids=["it-does-not-answer", "its-name-is-forgotten"]
+)
+def test_the_alert_fires_when_the_service_is_gone(tmp_path: Path, targets: list[str]) -> None:
+    with Prometheus(tmp_path, *targets, quicken=True).running() as prometheus:
         wait_until(lambda: prometheus.firing() == {"PokegenIsDown"}, within=30, what="the alert")
+
+
+def test_the_alert_fires_when_a_process_has_died(make_stack: Callable[..., Stack], tmp_path: Path) -> None:
+    stack = make_stack()
+    with Prometheus(tmp_path, stack.http).running() as prometheus:
+        wait_until(
+            lambda: bool(prometheus.query("process_start_time_seconds")), within=30, what="the first answer"
+        )
+        [worker] = stack.workers("uwsgi")
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: prometheus.firing() == {"PokegenStartedAnew"}, within=60, what="the alert")
+
+
+def test_the_alert_fires_when_a_single_request_fails(
+    make_stack: Callable[..., Stack], checkpoint: Path, tmp_path: Path
+) -> None:
+    """Of a path that nobody has asked for before: /model, whose card is damaged."""
+    damaged = shutil.copytree(checkpoint, tmp_path / "damaged")
+    (damaged / "card.json").write_text("{")
+    stack = make_stack(POKEGEN_CHECKPOINT=str(damaged))
+    with Prometheus(tmp_path, stack.http, quicken=True).running() as prometheus:
+        wait_until(lambda: bool(prometheus.query("pokegen_model_info")), within=30, what="the first answer")
+        assert stack.get("/model").status_code == 500
+        wait_until(lambda: prometheus.firing() == {"PokegenFails"}, within=60, what="the alert")
 
 
 def test_alerts_fire_when_they_should_and_not_before() -> None:

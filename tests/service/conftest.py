@@ -1,23 +1,10 @@
 """The live service over a checkpoint that keeps the NumPy engine busy for seconds."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.service.stack import Stack, running
-
-
-@pytest.fixture(scope="session")
-def environment(checkpoint: Path) -> dict[str, str]:
-    return {
-        "POKEGEN_CHECKPOINT": str(checkpoint),
-        "POKEGEN_ENGINE": "numpy",
-        # It is slow: what the service does about that is test_crowds' matter.
-        "POKEGEN_PACE": "0",
-        "POKEGEN_MAX_WAIT": "60",
-        "POKEGEN_KEEP": "0",  # where texts are compared, all of them are written
-    }
 
 
 @pytest.fixture(scope="session")
