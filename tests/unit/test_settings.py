@@ -62,6 +62,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         "top_k": 40,
         "top_p": 0.9,
         "log_level": "WARNING",
+        "traces": True,
     }
     assert set(values) == set(Settings.model_fields), "a new setting belongs in here"
     for name, value in values.items():
@@ -312,6 +313,6 @@ def test_check_knows_whether_the_memory_will_do(
     done = CliRunner().invoke(commands, ["check"])
     assert done.exit_code == 1
     assert done.stderr.startswith(
-        "pokegen: the memory limit is 100 MiB, but weights and process take 194 MiB"
+        "pokegen: the memory limit is 100 MiB, but weights and process take 198 MiB"
     )
     assert done.stderr.count("\n") == 1

@@ -44,6 +44,15 @@ def test_the_pieces_are_the_text(client: FlaskClient, include_prefix: str) -> No
     assert all(set(piece.data) == {"text"} for piece in pieces)
 
 
+def test_a_text_that_ends_at_once_is_the_prefix_alone(client: FlaskClient) -> None:
+    fields = {"prefix": "Ash was", "nsamples": 2, "whole_sentences": "false"}
+    *_, done = stream(client, **fields)
+    ends = done.data["samples"][1]["text"].removeprefix("Ash was")[0]
+    *pieces, done = stream(client, truncate=ends, **fields)
+    assert done.data["samples"][1]["text"] == "Ash was"
+    assert texts(pieces) == {i: sample["text"] for i, sample in enumerate(done.data["samples"])}
+
+
 def test_a_text_is_cut_at_its_last_sentence_only_in_the_record(client: FlaskClient) -> None:
     *pieces, done = stream(client, prefix="Ash was. And")
     assert texts(pieces)[0].startswith(done.data["text"])

@@ -86,7 +86,6 @@ def test_a_whole_stream(ask: Ask) -> None:
             streamed(piece("Misty runs."), DONE.replace("Ash", "Misty")),
             "the text does not begin with its prefix",
         ),
-        (streamed(piece("Ash runs."), DONE.replace("20", "0")), "a text without a token"),
         (streamed(piece("Ash runs."), "event: done\ndata: {\n\n"), "JSONDecodeError"),
         (whole("500 Internal Server Error", {"detail": "An unexpected error"}), "500: An unexpected error"),
         (whole("502 Bad Gateway", "no document"), "502: Bad Gateway"),
