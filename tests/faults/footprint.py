@@ -28,15 +28,17 @@ def footprint(stack: Stack) -> Footprint:
         )  # nginx's, of the first minute alone
         if name in ("nginx", "uwsgi") and not is_loader:
             processes[name] += 1
-            files[name] += sum(not _is_between(file, tcp) for file in (process / "fd").iterdir())
+            files[name] += sum(
+                not (name == "nginx" and _is_unix_socket(file, tcp)) for file in (process / "fd").iterdir()
+            )
             threads[name] += len(list((process / "task").iterdir()))
     return Footprint(dict(processes), dict(files), dict(threads))
 
 
-def _is_between(file: Path, tcp: set[str]) -> bool:
-    """Whether this open file is a Unix socket, by which nginx's processes talk.
+def _is_unix_socket(file: Path, tcp: set[str]) -> bool:
+    """Whether this open file is one, by which nginx's processes talk with each other and with uWSGI.
 
-    They inherit each other's, as many as there were when each was started. What they have of uWSGI's is counted there.
+    They inherit each other's, as many as there were when each was started. The connections to uWSGI are counted there.
     """
     link = file.readlink().name
     return link.startswith("socket:") and link[8:-1] not in tcp

@@ -96,6 +96,15 @@ def is_free(unfinished: Unfinished) -> bool:
     return at_rest(stack.http) and footprint(stack).files["uwsgi"] == unfinished.before.files["uwsgi"]
 
 
+def test_a_connection_that_uwsgi_holds_is_counted(unfinished: Unfinished) -> None:
+    """Or one that it never closes would not be seen."""
+    stack, before = unfinished.stack, unfinished.before.files["uwsgi"]
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(stack.run / "uwsgi.sock"))
+        wait_until(lambda: footprint(stack).files["uwsgi"] == before + 1, within=3, what="uWSGI to take it")
+    wait_until(lambda: is_free(unfinished), within=20, what="uWSGI to close it")
+
+
 @contextlib.contextmanager
 def reading_slowly(readers: list[socket.socket]) -> Iterator[None]:
     gone = threading.Event()
