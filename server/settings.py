@@ -222,7 +222,8 @@ class Settings(BaseSettings):
     traces: Annotated[
         bool,
         Field(
-            description="Whether OpenTelemetry gets traces; OTEL_EXPORTER_OTLP_ENDPOINT and its other variables say where."
+            description="Whether OpenTelemetry gets traces; OTEL_EXPORTER_OTLP_ENDPOINT and its other variables say"
+            " where."
         ),
     ] = False
 
