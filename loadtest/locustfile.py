@@ -35,6 +35,7 @@ from loadtest.load.reading import Question, Reading, Server, Way
 WORDS_PER_SECOND = 4.0  # how fast people read
 AWAY_SECONDS = 5.0  # where the service does not say when to come back
 QUICKEST_SECONDS = 0.1  # from one request of a reader to the next: an address may not ask all the time
+READING_SECONDS = 8.0  # from one permalink to the next: what is kept comes at once, but has to be read
 CROWD_SECONDS = 10.0  # from one crowd to the next
 ARRIVAL_SECONDS = 5.0  # in which it comes: all at one instant would queue in this single process
 PERMALINKS = 8
@@ -48,6 +49,7 @@ class Reader(User):
     """One reader with an address of its own: asks, reads, waits, asks again."""
 
     abstract = True
+    quickest = QUICKEST_SECONDS
     options: ClassVar[Namespace]
     server: ClassVar[Server]
     journal: ClassVar[Journal]
@@ -65,7 +67,7 @@ class Reader(User):
         if last.ending not in ("complete", "left"):  # not all at the same moment
             return (last.retry_after_s or AWAY_SECONDS) * self.random.uniform(1, 1.5)
         pause = 0.0 if self.options.pause == "none" else self.pause(last)
-        return max(pause, QUICKEST_SECONDS - (last.total_s or 0))
+        return max(pause, self.quickest - (last.total_s or 0))
 
     def pause(self, last: Reading) -> float:
         """As `wait_time`, where all went well and readers make pauses: what is left to read, and a moment to think."""
@@ -138,6 +140,7 @@ class Sharer(Reader):
     """Opens one of a few permalinks."""
 
     weight = 15
+    quickest = READING_SECONDS
     texts: ClassVar[dict[Question, str]] = {}
 
     @task
