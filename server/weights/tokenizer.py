@@ -57,9 +57,9 @@ class Tokenizer:
         self.end_of_text = ids[END_OF_TEXT]
         self.token_bytes = tuple(token_bytes)
         self._add_bos = add_bos
-        steps = [[vocabulary[token] for token in (left, right, left + right)] for left, right in merges]
-        bytes_first = [vocabulary[character] for character in _BYTE_OF]
-        decisive = (self.token_bytes, bytes_first, steps, self.end_of_text, add_bos)
+        # Every id's bytes, and which of them text never yields; <|endoftext|> is no such token in the older files.
+        silent = sorted(ids[token] for token in {*special, END_OF_TEXT})
+        decisive = (self.token_bytes, silent, "\n".join(map(" ".join, merges)), self.end_of_text, add_bos)
         self.digest = hashlib.blake2b(repr(decisive).encode(), digest_size=DIGEST_SIZE).hexdigest()
         # Without its cache of words, which every thread has for itself, and never gives back: the service's hundreds of
         # threads would each keep up to 10,000 words, whatever their length.
