@@ -1,8 +1,8 @@
 """Traces by OpenTelemetry: of each request, and of each of its texts the queue, the prompt and the writing.
 
 Off unless POKEGEN_TRACES is on. Where they go, and how many, OpenTelemetry's own variables say, such as
-OTEL_EXPORTER_OTLP_ENDPOINT (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables). A request
-that brings a `traceparent` is a part of that trace (https://www.w3.org/TR/trace-context). What readers type is in none.
+OTEL_EXPORTER_OTLP_ENDPOINT (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables). What
+brings a `traceparent` is a part of that trace (https://www.w3.org/TR/trace-context). What readers type is in none.
 """
 
 import os

@@ -17,9 +17,12 @@ import pytest
 import yaml
 
 from server.api.metrics import EngineCollector
-from server.engine import Statistics
+from server.bench.checkpoint import SHAPES
+from server.engine import Statistics, plan_memory
+from server.engine.kv_blocks import blocks_for
 from server.serving import Serving
 from server.settings import PREFIX, Settings, load_settings, variable
+from server.weights import HParams, open_checkpoint
 from tests.deploy.manifests import (
     ALL,
     SOURCE,
@@ -480,8 +483,36 @@ def test_what_is_said_of_the_measurement_is_what_was_measured() -> None:
         f" {most['124M']['readers']:.0f} readers",
     }
     for name, sentence in said.items():
-        words = (SOURCE / name).read_text().replace("#", "").split()
-        assert sentence in " ".join(words), name
+        assert sentence in _words(SOURCE / name), name
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "page", "sentence"),
+    [
+        ("run1", "base/deployment.yaml", "at once, {} texts fit that fill the context of {} tokens"),
+        ("124M", "../../docs/kubernetes.md", "with 1 GiB, {} texts of the whole context fit"),
+    ],
+)
+def test_what_is_said_of_the_memory_limit_is_what_the_engine_makes_of_it(
+    checkpoint: str, page: str, sentence: str, manifests: Manifests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = int(quantity(manifests.containers["server"]["resources"]["limits"]["memory"]))
+    monkeypatch.setattr("server.engine.memory_limit", lambda: limit)
+    sizes = _sizes(checkpoint)
+    plan = plan_memory(sizes, "int8", Settings.model_fields["max_running"].default)
+    assert sentence.format(plan.n_blocks // blocks_for(sizes.n_ctx), sizes.n_ctx) in _words(SOURCE / page)
+
+
+def _sizes(checkpoint: str) -> HParams:
+    if checkpoint in SHAPES:
+        return SHAPES[checkpoint]
+    with open_checkpoint(ROOT / "checkpoint" / checkpoint) as found:
+        return found.hparams
+
+
+def _words(page: Path) -> str:
+    """The page on one line, comments as if they were none."""
+    return " ".join(page.read_text().replace("#", "").split())
 
 
 def test_on_one_node_the_old_and_the_new_pod_fit_together(one_node: Manifests) -> None:
