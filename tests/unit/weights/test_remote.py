@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,7 @@ def test_at_a_start_without_its_server_too(blobs: Blobs) -> None:
 
 def test_only_what_is_whole_is_taken(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
     def die(folder: Path, **_: object) -> None:
+        time.sleep(0.02)  # a system's clock for files may tick a hundred times a second only
         (folder / "config.json").unlink()
         raise KeyboardInterrupt
 
