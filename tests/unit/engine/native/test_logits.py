@@ -106,13 +106,17 @@ def test_float32_is_the_reference_for_prompts_of_every_length(isa: str) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(hparams=SHAPES.filter(lambda h: h.n_vocab >= 16 and h.n_ctx >= 16), seed=st.integers(0, 2**32))
+@given(
+    hparams=SHAPES.filter(lambda h: h.n_vocab >= 16 and h.n_ctx >= 16 and h.n_embd >= 8),
+    seed=st.integers(0, 2**32),
+)
 def test_int8_is_close_to_the_reference(hparams: HParams, seed: int) -> None:
     """Close on the whole, for single logits may be off where attention hangs in the balance.
 
     Integers of 8 bits are off by up to 1/254 of their row's largest, which is about 1% of what a product adds up to.
     Attention makes more of it: with these weights its scores are off by as much of 10 or so. A row, a column or a scale
-    in the wrong place would make the error as large as the logits.
+    in the wrong place would make the error as large as the logits. Of two channels a layer norm leaves the sign alone,
+    which the smallest error may turn: so there are 8 or more.
     """
     checkpoint = RandomCheckpoint(hparams, seed)
     prompt = random_prompt(default_rng(seed), hparams, hparams.n_ctx)
