@@ -1,11 +1,12 @@
 """`python -m loadtest.share`: how much of the engine's own speed reaches the readers of the service.
 
 The same requests, as many at once, are put to the engine in this process and to the running service, one after the
-other and again. As the same seed gives the same text, both make the same tokens; a round has seeds of its own, for the
+other and again. As the same seed gives the same text, both make the same tokens; every round has new seeds, for the
 service keeps what has been asked for.
 """
 
 import itertools
+import secrets
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -84,10 +85,13 @@ def _compare(
 ) -> dict[str, list[float]]:
     """Tokens a second in each round, by host. Raises Fault where they are not asked or do not answer the same."""
     speeds: dict[str, list[float]] = {name: [] for name in hosts}
+    first_seed = secrets.randbits(31)
     for number in range(rounds):
         made = set()
         for name, host in hosts.items():
-            tokens, speed = tokens_per_second(host, readers, texts, length, number * readers * texts)
+            tokens, speed = tokens_per_second(
+                host, readers, texts, length, first_seed + number * readers * texts
+            )
             made.add(tokens)
             speeds[name].append(speed)
             click.echo(f"{name:8} {speed:8.0f} tokens/s, {tokens} tokens")
