@@ -254,7 +254,6 @@ class MallInfo(ctypes.Structure):
     _fields_ = (("fields", ctypes.c_size_t * 10),)
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="asks glibc what is in use")
 def test_it_keeps_no_words() -> None:
     # `tokenizers` would keep 10,000 of them for every thread and checkpoint, until the thread ends: here 13 MB.
     mallinfo2 = ctypes.CDLL(None).mallinfo2
