@@ -135,13 +135,14 @@ def serve(folder: Path) -> Iterator[Blobs]:
             answer.headers["Content-Length"] = str(len(answer.body))
             if send_body and blobs.faults[name]:
                 blobs.faults[name].pop(0)(answer)
+            get = Get(name, asked, authorization=self.headers["Authorization"])
+            if send_body:
+                blobs.gets.append(get)  # who has its headers may look at once
             self.send_response(answer.status)
             for header, value in answer.headers.items():
                 self.send_header(header, value)
             self.end_headers()
             if send_body:
-                get = Get(name, asked, authorization=self.headers["Authorization"])
-                blobs.gets.append(get)
                 self._send(answer, get)
 
         def _send(self, answer: Answer, get: Get) -> None:
