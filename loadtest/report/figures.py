@@ -69,12 +69,13 @@ def first_token(requests: Table) -> Numbers:
     """Seconds to the first token, by request; NaN for those of which it is not told.
 
     Who left, or was given up, before a token came counts with the time that he had waited, which is a lower bound.
-    Where some answers stream, those that do not are not told of; where none does (the seed design), the first
-    token comes with the last.
+    Where some answers stream, those that do not are not told of, nor those of a story whose answers do not; where none
+    does (the seed design), the first token comes with the last.
     """
-    first, total = requests["first_token_s"], requests["total_s"]
+    first, total, story = requests["first_token_s"], requests["total_s"], requests["story"]
     streamed = first < total
-    waited = np.isnan(first) & np.isin(requests["ending"], ("left", "deadline"))
+    silent = story[np.isnan(first) & (requests["ending"] == "complete")]
+    waited = np.isnan(first) & np.isin(requests["ending"], ("left", "deadline")) & ~np.isin(story, silent)
     told = np.where(waited, total, first)
     if streamed.any():
         told = np.where(streamed | waited, told, np.nan)
@@ -334,12 +335,16 @@ class Soak:
 
 
 def soak(run: Run) -> Soak | None:
-    """Without the first minute, in which memory may grow. None where it was not longer than two more minutes."""
-    span = run.seconds - WARM_UP
+    """Whole minutes, without the first, in which memory may grow. None where there are not two more."""
+    ends = run.seconds // 60 * 60
+    span = ends - WARM_UP
     if span < 2 * 60:
         return None
-    requests = run.requests.where(run.requests["at"] >= WARM_UP)
-    box = run.box.where(run.box["at"] >= WARM_UP)
+
+    def of_them(rows: Table) -> Table:
+        return rows.where((rows["at"] >= WARM_UP) & (rows["at"] < ends))
+
+    requests, box = of_them(run.requests), of_them(run.box)
     memory = by_minute(box["at"], memory_mb(box), 50)
     first = first_token(requests) if len(requests) else np.empty(0)
     values = memory[1]
@@ -360,7 +365,7 @@ def _range(values: Numbers) -> tuple[float, float]:
 
 
 def by_minute(at: Numbers, values: Numbers, rank: float, seconds: float = 60.0) -> tuple[Numbers, Numbers]:
-    """A percentile of each whole minute (or so many seconds) with a value: its middle in seconds, and the value."""
+    """A percentile of each minute (or so many seconds) with a value: its middle in seconds, and the value."""
     known = np.isfinite(values)
     at, values = at[known], values[known]
     minutes = np.floor(at / seconds)

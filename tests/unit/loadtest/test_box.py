@@ -1,6 +1,5 @@
 """Boxes: what a control group is told and what it tells; a real process in a box and out of it."""
 
-import socket
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from loadtest import box, jobs
 from loadtest.box import PROFILES, BoxError, By, ControlGroup, Job
 from tests.boxes import best_way
-from tests.service.stack import is_alive, wait_until
+from tests.service.stack import free_ports, is_alive, wait_until
 
 SPENT = PROFILES["t2.medium-spent"]
 
@@ -94,8 +93,7 @@ SERVE = "import http.server as h; h.ThreadingHTTPServer(('127.0.0.1', {}), h.Sim
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     """A server of files, in a shell that leaves it behind."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    [port] = free_ports(1)
     command = ("sh", "-c", f'"{sys.executable}" -c "{SERVE.format(port)}" & wait')
     return Job(command, {"POKEGEN_LENGTH": "7"}, port, None, "/", tmp_path)
 
@@ -114,7 +112,7 @@ def test_a_job_runs_in_its_box(job: Job, by: By, tmp_path: Path) -> None:
             assert 0 < group.memory_mb() < 4096
             assert group.cpu_seconds() > 0
         assert len(running.groups) == (by == "cgroup")
-    wait_until(lambda: not any(map(is_alive, inside)), within=5, what="every process to end")
+    wait_until(lambda: not any(map(is_alive, inside)), within=20, what="every process to end")
     for group in running.groups:
         assert not group.cpu.exists()
         assert not group.memory.exists()

@@ -65,9 +65,10 @@ def test_time_to_first_token_is_of_streams_and_of_those_who_did_not_wait_for_it(
         request(4, first_token_s="", total_s=60, ending="deadline"),
         request(5, first_token_s="", total_s=0.01, ending="refused"),
         request(6, first_token_s=0.1, total_s=1, ending="left"),
+        request(7, first_token_s="", total_s=9, story="script", ending="left"),
     ]
     found = first_token(run_of(tmp_path, requests=rows).requests)
-    np.testing.assert_array_equal(found, [0.2, np.nan, np.nan, 5, 60, np.nan, 0.1])
+    np.testing.assert_array_equal(found, [0.2, np.nan, np.nan, 5, 60, np.nan, 0.1, np.nan])
 
 
 def test_where_nothing_streams_the_first_token_comes_with_the_last(tmp_path: Path) -> None:
@@ -259,12 +260,14 @@ def test_by_minute() -> None:
     np.testing.assert_array_equal(values, [1, 5])
 
 
-def test_a_soak_without_its_first_minute(tmp_path: Path) -> None:
-    rows = [request(at, first_token_s=9 if at < 60 else 0.1 + at / 6000) for at in range(0, 660, 1)]
+def test_a_soak_without_its_first_minute_and_the_seconds_of_its_end(tmp_path: Path) -> None:
+    rows = [
+        request(at, first_token_s=9 if at < 60 or at >= 660 else 0.1 + at / 6000) for at in range(0, 663, 1)
+    ]
     rows.append(request(300.5, ending="failed", first_token_s="", error="502"))
-    box = [{"at": at, "pss_mb": 10 if at < 60 else 100 + (at - 60) / 600} for at in range(660)]
+    box = [{"at": at, "pss_mb": 10 if at < 60 else 100 + (at - 60) / 600} for at in range(663)]
     run = run_of(
-        tmp_path, about={"shape": "soak"}, requests=rows, box=box, stages=[(0, 90, "soak")], seconds=660
+        tmp_path, about={"shape": "soak"}, requests=rows, box=box, stages=[(0, 90, "soak")], seconds=663
     )
     found = soak(run)
     assert found

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import ProxyHandler, build_opener
 
@@ -16,6 +16,7 @@ import pytest
 
 from server.weights import HParams
 from tests.checkpoints import write_gpt2_simple
+from tests.service.stack import children, free_ports, is_alive, wait_until
 
 ROOT = Path(__file__).parents[3]
 RUN = ROOT / "loadtest/seed/run"
@@ -33,8 +34,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def service(checkpoint: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]", int]]:
     """Its address, its process and its port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    [port] = free_ports(1)
     settings = {"PORT": str(port), "POKEGEN_CHECKPOINT": str(checkpoint)}
     process = subprocess.Popen([RUN], env=os.environ | settings, start_new_session=True)
     address = f"http://127.0.0.1:{port}"
@@ -53,7 +53,7 @@ def service(checkpoint: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]", 
 def ready(address: str) -> bool:
     try:
         return bool(OPENER.open(f"{address}/healthz", timeout=60).status == 200)
-    except (HTTPError, URLError):
+    except OSError:  # nobody listens yet, or nobody is behind nginx
         return False
 
 
@@ -80,8 +80,8 @@ def test_a_request_that_fails_leaves_the_next_one_alone(service: Service) -> Non
 def test_it_runs_in_five_workers_behind_nginx(service: Service) -> None:
     address, _, port = service
     master = int((ROOT / f"run/seed/{port}/uwsgi.pid").read_text())
-    workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    assert len(workers) == 5
+    wait_until(lambda: len(children(master)) >= 5, within=20, what="the last of them")
+    assert len(children(master)) == 5
     assert OPENER.open(f"{address}/healthz", timeout=60).headers["Server"].startswith("nginx")
 
 
@@ -91,7 +91,7 @@ def test_interrupted_it_ends_with_all_its_processes_and_files(service: Service) 
     master = int((ROOT / f"run/seed/{port}/uwsgi.pid").read_text())
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0
-    assert not Path(f"/proc/{master}").exists()
+    wait_until(lambda: not is_alive(master), within=20, what="uWSGI to be gone")
     assert not (ROOT / f"run/seed/{port}").exists()
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", port), timeout=5)

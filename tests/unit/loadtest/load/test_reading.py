@@ -163,10 +163,10 @@ def test_a_text_to_another_question(ask: Ask) -> None:
 
 
 def test_nobody_listens() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        url = f"http://127.0.0.1:{server.getsockname()[1]}"
     reading = Reading(time.monotonic(), "CasualReader", 1)
-    Server(url).ask(QUESTION, "stream", reading)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # it keeps the port, and does not listen
+        Server(f"http://127.0.0.1:{nobody.getsockname()[1]}").ask(QUESTION, "stream", reading)
     assert reading.ending == "failed"
     assert reading.error.startswith("ConnectionRefusedError")
 
