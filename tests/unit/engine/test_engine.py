@@ -30,6 +30,7 @@ from server.engine.scheduler import PREFILL_CHUNK, Drawn, Slice
 from server.weights import Checkpoint
 
 PROMPT = "Ash and Pikachu were"
+MANY = 10_000  # steps
 
 
 class RecordingModel(GPT2):
@@ -43,8 +44,31 @@ class RecordingModel(GPT2):
         return logits
 
 
+class Clock:
+    """The engine's, in place of the module `time`: it stands still but for steps, which take what a test says."""
+
+    thread_time = staticmethod(time.thread_time)
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("server.engine.engine.time", clock)
+    return clock
+
+
 class RecordingCore(SequentialCore):
-    """The real core, which also notes what it was asked and what it computed, and can be held up."""
+    """The real core, which also notes what it was asked and what it computed, and can be held up.
+
+    some_steps: so many steps may be taken; None: as many as there are. takes: how many seconds go by on the clock while
+    so many slices are computed.
+    """
 
     def __init__(self, model: RecordingModel) -> None:
         super().__init__(model)
@@ -53,15 +77,23 @@ class RecordingCore(SequentialCore):
         self.logits: dict[tuple[Generation, int, int], bytes] = {}  # by generation, sample and position
         self.may_step = threading.Event()
         self.may_step.set()
-        self.slowness: Callable[[int], float] = lambda _: (
-            0.0
-        )  # seconds that a step of so many slices takes at least
+        self.some_steps: threading.Semaphore | None = None
+        self.clock = Clock()
+        self.takes: Callable[[int], float] = lambda _: 1e-6
 
     def step(self, batch: list[Slice]) -> list[Drawn]:
         self.may_step.wait()
+        if self.some_steps:
+            self.some_steps.acquire()
         self.steps.append(batch)
-        time.sleep(self.slowness(len(batch)))
+        self.clock.now += self.takes(len(batch))
         return super().step(batch)
+
+    def go_on(self) -> None:
+        """Take as many steps as there are."""
+        self.may_step.set()
+        if self.some_steps:
+            self.some_steps.release(MANY)
 
     def _compute(self, part: Slice) -> Drawn:
         drawn = super()._compute(part)
@@ -101,7 +133,7 @@ class Bench:
         return self.engine.submit(prompt, SamplingParams(**{"length": 12, "seed": 1} | fields))  # type: ignore[arg-type]
 
     def wait_until_idle(self) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while list(self.engine._scheduler):
             assert time.monotonic() < deadline, "something still runs or waits"
             time.sleep(0.005)
@@ -124,7 +156,7 @@ def make_bench(tiny_checkpoint: Checkpoint) -> Iterator[Callable[..., Bench]]:
 
     yield make
     for bench in benches:
-        bench.core.may_step.set()
+        bench.core.go_on()
         bench.engine.close()
         assert not bench.engine.alive
 
@@ -242,33 +274,43 @@ def test_samples_that_wait_give_their_share_back_when_they_are_cancelled(
     make_bench: Callable[..., Bench],
 ) -> None:
     bench = make_bench(max_running=1)
+    bench.core.some_steps = threading.Semaphore(8)  # or the first might be done before it is cancelled
     generation = bench.submit(LONG_PROMPT, length=40, nsamples=3, ignore_end_of_text=True)
     pieces = generation.stream()
     next(pieces)
     generation.cancel()
+    bench.core.go_on()
     assert [sample.finish_reason for sample in generation.result(timeout=30)] == ["cancelled"] * 3
     assert bench.engine.statistics().free_blocks == bench.engine.statistics().total_blocks
     assert bench.text(LONG_PROMPT, length=6) == bench.text(LONG_PROMPT, length=6, nsamples=2)
 
 
-def pieces_of(generation: Generation, pause: float = 0) -> list[Piece]:
-    return [piece for piece in generation.stream(pause=lambda: pause) if piece]
+def pieces_of(generation: Generation) -> list[Piece]:
+    return [piece for piece in generation.stream() if piece]
 
 
 def test_a_stream_gives_the_same_text_in_pieces(bench: Bench) -> None:
+    bench.core.some_steps = threading.Semaphore(8)  # or it might be done before anybody reads
     generation = bench.submit(length=40, nsamples=2)
-    pieces = pieces_of(generation)
+    stream = generation.stream()
+    pieces = [next(stream)]
+    bench.core.go_on()
+    pieces += stream
     assert len(pieces) > 2, "they came one by one"
     for index, sample in enumerate(generation.result()):
-        assert "".join(piece.text for piece in pieces if piece.sample == index) == sample.text
+        assert "".join(piece.text for piece in pieces if piece and piece.sample == index) == sample.text
     assert pieces_of(generation)[0].text == generation.samples[0].text, "a late reader gets all at once"
 
 
 def test_a_stream_with_pauses_gives_fewer_pieces_and_the_end_at_once(bench: Bench) -> None:
+    bench.core.some_steps = threading.Semaphore(8)
     generation = bench.submit(length=100, ignore_end_of_text=True)
-    pieces = pieces_of(generation, pause=60)
+    stream = generation.stream(pause=lambda: 60)
+    pieces = [next(stream)]
+    bench.core.go_on()
+    pieces += stream
     assert len(pieces) == 2, "the first at once, the others together, when the end broke the pause"
-    assert "".join(piece.text for piece in pieces) == generation.samples[0].text
+    assert "".join(piece.text for piece in pieces if piece) == generation.samples[0].text
 
 
 def test_a_stream_says_that_nothing_has_come(bench: Bench) -> None:
@@ -282,10 +324,12 @@ def test_a_stream_says_that_nothing_has_come(bench: Bench) -> None:
 
 def test_closing_a_stream_before_its_end_gives_the_place_up(make_bench: Callable[..., Bench]) -> None:
     bench = make_bench(max_running=1)
+    bench.core.some_steps = threading.Semaphore(8)
     generation = bench.submit(length=200, ignore_end_of_text=True)
     pieces = generation.stream()
     next(pieces)
     pieces.close()
+    bench.core.go_on()
     [sample] = generation.result(timeout=30)
     assert sample.finish_reason == "cancelled"
     bench.text()
@@ -455,9 +499,12 @@ def test_no_more_are_begun_than_keep_the_pace_and_one_always(make_bench: Callabl
     assert len({generation.result(timeout=30)[0].text for generation in generations}) == 1
 
 
-def test_a_lone_reader_is_no_sign_that_many_would_be_too_slow(make_bench: Callable[..., Bench]) -> None:
+def test_a_lone_reader_is_no_sign_that_many_would_be_too_slow(
+    make_bench: Callable[..., Bench], clock: Clock
+) -> None:
     bench = make_bench(max_running=8, pace=5)
-    bench.core.slowness = lambda _: 0.05  # so one alone has 20 tokens a second, and four together have 80
+    bench.core.clock = clock
+    bench.core.takes = lambda _: 0.05  # so one alone has 20 tokens a second, and four together have 80
     assert bench.engine.statistics().batch_limit == 1, "nothing is known yet"
     bench.text()
     assert 1 < bench.engine.statistics().batch_limit < 5
@@ -467,12 +514,15 @@ def test_a_lone_reader_is_no_sign_that_many_would_be_too_slow(make_bench: Callab
     assert bench.engine.statistics().batch_limit == 8
 
 
-def test_fewer_are_begun_once_those_who_run_lose_their_pace(make_bench: Callable[..., Bench]) -> None:
+def test_fewer_are_begun_once_those_who_run_lose_their_pace(
+    make_bench: Callable[..., Bench], clock: Clock
+) -> None:
     bench = make_bench(max_running=8, pace=5)
+    bench.core.clock = clock
     texts_of(bench.submit(nsamples=8))
     assert bench.engine.statistics().batch_limit == 8
-    bench.core.slowness = lambda slices: 0.05 * slices  # 20 tokens a second, however many run
-    texts_of(bench.submit(nsamples=8, length=30))
+    bench.core.takes = lambda slices: 0.05 * slices  # 20 tokens a second, however many run
+    texts_of(bench.submit(nsamples=8, length=60, ignore_end_of_text=True))
     assert 2 <= bench.engine.statistics().batch_limit <= 4
 
 
@@ -514,8 +564,10 @@ def test_statistics_count_tokens_and_endings(bench: Bench) -> None:
     assert bench.engine.statistics().tokens == 20
     bench.submit(length=20, stop=(stop,), ignore_end_of_text=True).result(timeout=30)
     late = bench.engine.submit(PROMPT, SamplingParams(length=200, nsamples=2), timeout=0)
+    bench.core.may_step.clear()
     left = bench.submit(length=200, ignore_end_of_text=True)
     left.cancel()
+    bench.core.may_step.set()
     left.result(timeout=30)
     with pytest.raises(DeadlineExceededError):
         late.result()
@@ -559,10 +611,12 @@ def test_memory_decides_how_many_run_and_all_blocks_come_back(make_bench: Callab
 
 def test_cancelling_frees_the_place_and_keeps_what_was_written(make_bench: Callable[..., Bench]) -> None:
     bench = make_bench(max_running=1)
+    bench.core.some_steps = threading.Semaphore(8)
     generation = bench.submit(length=200, ignore_end_of_text=True)
     pieces = generation.stream()
     next(pieces)
     generation.cancel()
+    bench.core.go_on()
     [sample] = generation.result(timeout=30)
     assert sample.finish_reason == "cancelled"
     assert 0 < len(sample.tokens) < 200
