@@ -57,16 +57,22 @@ def make_app(tiny_checkpoint: Checkpoint) -> Iterator[Callable[..., OpenAPI]]:
 
 
 class GatedCore(SequentialCore):
-    """The real core, each step of which waits until the gate is open: so a test decides what runs when."""
+    """The real core, each step of which waits until the gate is open: so a test decides what runs when.
+
+    some_steps: so many may be taken while it is open; None: as many as there are.
+    """
 
     def __init__(self, model: GPT2) -> None:
         super().__init__(model)
         self.open = threading.Event()
         self.entered = threading.Event()
+        self.some_steps: threading.Semaphore | None = None
 
     def step(self, batch: list[Slice]) -> list[Drawn]:
         self.entered.set()
         self.open.wait(timeout=30)
+        if self.some_steps:
+            self.some_steps.acquire(timeout=30)
         return super().step(batch)
 
 
@@ -91,7 +97,6 @@ class Small:
             max_running=1,
             max_waiting=0,
             max_samples=1,
-            request_timeout=0.2,
             keep=0,
         )
         served = Served(

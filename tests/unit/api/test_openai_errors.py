@@ -165,7 +165,7 @@ def test_busy_is_503_with_retry_after(small: Small) -> None:
     assert "busy" in error(response, 503)["message"]
     assert 1 <= int(response.headers["Retry-After"]) <= 120
     small.core.open.set()
-    running.result(timeout=5)
+    running.result(timeout=30)
 
 
 def test_of_several_prompts_all_are_taken_or_none(small: Small) -> None:
@@ -185,6 +185,7 @@ def test_of_several_prompts_all_are_taken_or_none(small: Small) -> None:
 
 
 def test_a_deadline_is_503(small: Small) -> None:
+    small.settings.request_timeout = 0.2
     small.core.open.clear()
     response = ask(small.client, model="small", max_tokens=50)
     assert "not done within 0.2 s" in error(response, 503)["message"]

@@ -199,6 +199,7 @@ def test_what_fails_later_is_the_last_event(small: Small) -> None:
 
 
 def test_a_deadline_is_the_last_event(small: Small) -> None:
+    small.settings.request_timeout = 0.2
     small.core.open.clear()
     failure = last_event(ask(small.client, model="small", stream=True))
     small.core.open.set()
@@ -224,7 +225,6 @@ def test_closing_the_stream_frees_the_places(make_app: Callable[..., OpenAPI]) -
 @pytest.mark.parametrize("streams", [False, True])
 def test_who_has_left_is_told_no_end(small: Small, streams: bool) -> None:
     """Also where only the sending half of the connection is closed, and what is told still arrives."""
-    small.settings.request_timeout = 30
     reading, writing = os.pipe()
     os.close(writing)
     with open(reading) as connection:  # noqa: PTH123 - a connection that the other side has closed

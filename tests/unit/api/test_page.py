@@ -95,10 +95,11 @@ def test_a_busy_service_is_asked_again_by_the_page_itself(small: Small) -> None:
     assert busy.headers["Refresh"] == busy.headers["Retry-After"]
     assert f"tries again by itself in {busy.headers['Refresh']} seconds" in shown
     small.core.open.set()
-    running.result(timeout=5)
+    running.result(timeout=30)
 
 
 def test_a_text_that_took_too_long_is_not_asked_for_again(small: Small) -> None:
+    small.settings.request_timeout = 0.2
     small.core.open.clear()
     slow = small.client.get("/generate?length=50", headers=BROWSER)
     shown = page(slow, 503)

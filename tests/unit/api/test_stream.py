@@ -105,6 +105,7 @@ def test_what_fails_later_is_the_last_event(small: Small) -> None:
 
 
 def test_a_deadline_is_the_last_event(small: Small) -> None:
+    small.settings.request_timeout = 0.2
     small.core.open.clear()
     *_, failure = stream(small.client)
     small.core.open.set()
@@ -113,7 +114,6 @@ def test_a_deadline_is_the_last_event(small: Small) -> None:
 
 def test_who_waits_is_told_the_place(small: Small) -> None:
     small.engine._scheduler._max_waiting = 8
-    small.settings.request_timeout = 30
     small.core.open.clear()
     in_front = [small.engine.submit("Ash", SamplingParams(length=2)) for _ in range(3)]
     with ask(small.client, length=3) as response:
@@ -127,8 +127,10 @@ def test_who_waits_is_told_the_place(small: Small) -> None:
 
 
 def test_closing_the_stream_frees_the_place(small: Small) -> None:
+    small.core.some_steps = threading.Semaphore(8)  # or it might be done before its reader has left
     with ask(small.client, length=500) as response:
         next(iter(response.response))
+    small.core.some_steps.release(1000)
     for _ in range(1000):
         if not small.engine.statistics().running:
             break
