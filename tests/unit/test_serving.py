@@ -165,7 +165,7 @@ def test_a_stop_while_another_is_loaded_leaves_none_running(place: Place) -> Non
         with pytest.raises(EngineClosedError, match="the service stops"):
             reload.result(timeout=30)
     assert place.serving.current is old
-    assert engines() == others
+    assert engines() <= others, "those of earlier tests may end meanwhile"
 
 
 def test_one_at_a_time(place: Place) -> None:
