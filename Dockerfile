@@ -6,10 +6,15 @@
 # volume, nginx only below /tmp.
 
 FROM debian:bookworm-slim AS build
+WORKDIR /srv/pokegen
+COPY scripts/make-root scripts/
+# /image becomes the server's whole root, and the rest builds what goes into it.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends python3-venv python3-dev g++ \
+ && scripts/make-root /image python3 libpython3.11 libstdc++6 dash \
+ # a read-only root cannot keep what Python compiles at its first import
+ && python3 -m compileall -q --invalidation-mode unchecked-hash -s /image /image/usr/lib/python3* \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
-WORKDIR /srv/pokegen
 ENV VENV=/opt/venv PIP_NO_CACHE_DIR=1
 # First what changes rarely. The project installs itself as a pointer to this directory, so the environment
 # stays the same, byte for byte, when only the code changes.
@@ -31,19 +36,14 @@ RUN scripts/build-native \
  # what only building needed
  && "$VENV/bin/python" -m pip uninstall -qq -y cmake nanobind ninja scikit-build-core pathspec wheel setuptools pip
 COPY server server
-# A read-only root cannot keep what Python compiles at its first import.
 RUN "$VENV/bin/python" -m compileall -q --invalidation-mode unchecked-hash server && rm -r server/engine/native/src
 
 
-FROM debian:bookworm-slim AS server
-RUN apt-get update \
- && apt-get install -y --no-install-recommends python3 libpython3.11 libstdc++6 \
- && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
- # whose a new volume at /cache is
- && install --directory --owner 10001 --group 10001 /cache
+FROM scratch AS server
+COPY --from=build /image /
 WORKDIR /srv/pokegen
 # GLIBC_TUNABLES: as in scripts/run.
-ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 \
+ENV PATH=/opt/venv/bin:/usr/bin PYTHONDONTWRITEBYTECODE=1 \
     GLIBC_TUNABLES=glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0 \
     POKEGEN_HTTP=0.0.0.0:5000 POKEGEN_SOCKET=0.0.0.0:3031 XDG_CACHE_HOME=/cache
 COPY --from=build /opt/venv /opt/venv
@@ -51,6 +51,8 @@ COPY --from=build /opt/venv /opt/venv
 ARG CHECKPOINT=checkpoint/run1
 COPY $CHECKPOINT checkpoint/run1
 COPY --from=build /srv/pokegen/server server
+# An empty directory: a new volume at /cache belongs to whom it belongs to.
+COPY --from=build --chown=10001:10001 /mnt /cache
 USER 10001:10001
 EXPOSE 5000 3031
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \

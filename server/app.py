@@ -81,7 +81,15 @@ def load(settings: Settings, on_done: Callable[[Generation], None], beside: Serv
             beside.engine.limit_blocks(0)  # so that nothing more is used while the rest is shared out
             usable_blocks, theirs = plan.share(beside.plan, beside.engine.used_blocks, checkpoint.hparams)
             beside.engine.limit_blocks(theirs)
+        if settings.engine in ("numpy", "gpt2-simple"):  # the native core does so where it reads the weights
+            checkpoint.digest()  # before: what is written over them now is to be seen at the next reload
         is_proven = threading.Event()
+
+        def end_if_it_answers() -> None:
+            """While it is tried, those who read from the engine beside it must not pay for its crash."""
+            if is_proven.is_set():
+                _end_process_soon()
+
         engine = create_engine(
             checkpoint,
             settings.engine,
@@ -94,9 +102,7 @@ def load(settings: Settings, on_done: Callable[[Generation], None], beside: Serv
             plan=plan,
             usable_blocks=usable_blocks,
             on_done=on_done,
-            on_crash=lambda: (
-                _end_process_soon() if is_proven.is_set() else None
-            ),  # or those beside it would pay
+            on_crash=end_if_it_answers,
         )
         is_proven.set()
         return Served(

@@ -105,6 +105,10 @@ class Serving:
                     old.engine.limit_blocks(old.plan.n_blocks)
             if new.engine is old.engine:
                 self._current = new
+                if new.model != old.model:
+                    logger.info(
+                        "%s answers (%s), which has the weights of %s", new.model, new.fingerprint, old.model
+                    )
                 return new.model != old.model
             with self._lock:
                 if not self.closed.is_set():

@@ -42,6 +42,8 @@ class LastMinute:
             while self._asked and next(iter(self._asked.values()))[-1] <= now - 60:
                 self._asked.popitem(last=False)
             times = self._asked.setdefault(caller, deque(maxlen=most))
+            if times.maxlen != most:  # of who was let in by the limits before a reload
+                times = self._asked[caller] = deque(times, maxlen=most)
             if len(times) == most and (wait := times[0] + 60 - now) > 0:
                 return wait
             times.append(now)  # the first of `most` goes

@@ -5,7 +5,6 @@ OTEL_EXPORTER_OTLP_ENDPOINT (https://opentelemetry.io/docs/specs/otel/configurat
 brings a `traceparent` is a part of that trace (https://www.w3.org/TR/trace-context). What readers type is in none.
 """
 
-import os
 import time
 from math import isinf
 from typing import TYPE_CHECKING
@@ -29,7 +28,9 @@ def register(app: Flask) -> None:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
     from opentelemetry.trace import SpanKind, StatusCode
 
-    resource = Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", "pokegen")})
+    resource = Resource.create()
+    if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):  # nobody has said another
+        resource = resource.merge(Resource({SERVICE_NAME: "pokegen"}))
     provider = TracerProvider(resource=resource)  # it sends what is left when the process ends
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     app.extensions["tracer"] = tracer = provider.get_tracer("pokegen")

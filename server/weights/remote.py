@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def fetched(scheme: str, rest: str, cache: Path, *, only_current: bool = False) 
     name = rest.partition("@")[0] if scheme == "hf" else rest
     try:
         base = _base(scheme, rest)
-        with new_session(PAUSE) as session:
+        with _session(base) as session:
             try:
                 files = _hub_files(session, base, rest) if scheme == "hf" else _summed_files(session, base)
                 if not files:
@@ -101,11 +102,11 @@ def fetched(scheme: str, rest: str, cache: Path, *, only_current: bool = False) 
 def _base(scheme: str, rest: str) -> str:
     """The folder's URL, or the Hub's. Raises ValueError where nobody should be asked there."""
     if scheme == "hf":
-        return _require_safe(os.environ.get("HF_ENDPOINT", HUB), "HF_ENDPOINT").rstrip("/")
+        return _require_safe(os.environ.get("HF_ENDPOINT") or HUB, "HF_ENDPOINT").rstrip("/")
     if scheme != "s3":
         return _require_safe(f"{scheme}://{rest}", "the address").rstrip("/")
-    region = os.environ.get("AWS_REGION", "us-east-1")
-    endpoint = os.environ.get("AWS_ENDPOINT_URL", f"https://s3.{region}.amazonaws.com")
+    region = os.environ.get("AWS_REGION") or "us-east-1"
+    endpoint = os.environ.get("AWS_ENDPOINT_URL") or f"https://s3.{region}.amazonaws.com"
     return f"{_require_safe(endpoint, 'AWS_ENDPOINT_URL').rstrip('/')}/{rest}"
 
 
@@ -119,6 +120,14 @@ def _require_safe(url: str, what: str) -> str:
             f"{what} must begin with https://: over http:// anybody on the way could change files and checksums"
         )
     return url
+
+
+def _session(base: str) -> requests.Session:
+    """One that asks `base`, and whom that sends it to: from https nowhere but to https."""
+    session = new_session(PAUSE)
+    if base.startswith("https://"):
+        del session.adapters["http://"]
+    return session
 
 
 def _is_this_machine(host: str) -> bool:
@@ -158,7 +167,11 @@ def _hub_files(session: requests.Session, hub: str, name: str) -> dict[str, File
     if token := os.environ.get("HF_TOKEN"):
         session.headers["Authorization"] = f"Bearer {token}"
     repository, revision = match["repository"], quote(match["revision"] or "main", safe="")
-    said = json.loads(_get(session, f"{hub}/api/models/{repository}/revision/{revision}?blobs=true"))
+    listing = _get(session, f"{hub}/api/models/{repository}/revision/{revision}?blobs=true")
+    try:
+        said = json.loads(listing)
+    except RecursionError:
+        raise ValueError("the Hub's answer is nested too deeply") from None
     commit = _field(said, "sha", str)
     files = {}
     for entry in _field(said, "siblings", list):
@@ -199,8 +212,8 @@ def _bring(session: requests.Session, files: Mapping[str, File], folder: Path) -
             draft.rename(place)
         for other in folder.iterdir():
             if other.is_dir() and other != place:
-                # What is half removed must not pass for whole.
-                gone = other if other.suffix else other.rename(other.with_suffix(".gone"))
+                # What is half removed must not pass for whole, nor stand in the way of what is removed next.
+                gone = other if other.suffix else other.rename(folder / f"{other.name}-{time.time_ns()}.gone")
                 shutil.rmtree(gone, ignore_errors=True)
     return place
 

@@ -41,6 +41,10 @@ def assert_episode(url: str) -> None:
     assert first.json()["text"] == second.json()["text"]
 
 
+def test_the_server_is_small(images: None) -> None:
+    assert int(docker("image", "inspect", "--format", "{{.Size}}", "pokegen-server")) < 200e6
+
+
 @pytest.fixture
 def container(images: None) -> Iterator[tuple[str, str]]:
     """The server's image with the shipped checkpoint: its container and its address."""

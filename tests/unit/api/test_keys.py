@@ -214,6 +214,13 @@ def test_the_minute_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert minute.count("bob", most=3) == 10
 
 
+@pytest.mark.parametrize(("before", "after"), [(2, 5), (5, 2)])
+def test_another_limit_holds_for_who_was_counted_by_the_last(before: int, after: int) -> None:
+    minute = LastMinute()
+    assert minute.count("bob", most=before) == 0
+    assert [minute.count("bob", most=after) > 0 for _ in range(after)] == [False] * (after - 1) + [True]
+
+
 def test_who_has_not_asked_for_a_minute_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)

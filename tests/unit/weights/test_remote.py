@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from server.weights import CheckpointError, HParams, find_checkpoint, open_checkpoint
+from server.weights.remote import _session
 from tests.blobs import Blobs, Fault, content, cut, headers, serve, status
 from tests.checkpoints import write_transformers, write_vocabulary
 
@@ -81,6 +83,32 @@ def test_what_broke_off_is_gone_on_with(blobs: Blobs, tmp_path: Path) -> None:
     assert asked
     assert sent < (blobs.folder / WEIGHTS).stat().st_size
     assert not [name for name in kept(tmp_path) if name.endswith(".part")]
+
+
+def test_from_https_nothing_leads_to_http() -> None:
+    with _session("https://models.example/run9") as session, pytest.raises(requests.exceptions.InvalidSchema):
+        session.get("http://127.0.0.1:9/run9/SHA256SUMS")
+
+
+def test_what_is_half_removed_stands_in_nobodys_way(blobs: Blobs, tmp_path: Path) -> None:
+    first = found(blobs)
+    left = first.with_suffix(".gone")
+    left.mkdir()
+    (left / "model.safetensors").write_text("half")
+    shutil.rmtree(blobs.folder / "run9")
+    write_transformers(blobs.folder / "run9", HPARAMS, seed=2)
+    sum_up(blobs.folder / "run9")
+    second = found(blobs)
+    assert [place for place in second.parent.iterdir() if place.is_dir()] == [second]
+
+
+def test_a_listing_nested_too_deeply_is_none(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", blobs.url)
+    listing = blobs.folder / "api/models/ash/run9/revision/main"
+    listing.parent.mkdir(parents=True)
+    listing.write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match="nested too deeply"):
+        find_checkpoint(Path("hf://ash/run9"), "")
 
 
 def test_another_version_takes_the_place_of_the_first(blobs: Blobs, tmp_path: Path) -> None:
