@@ -72,10 +72,13 @@ class Front:
         self.robots = Answer(200, {"Content-Type": "text/plain"}, "\n".join(lines).encode())
 
     def reset(self) -> None:
-        """Forget what was seen, and have no rules and no troubles."""
+        """Forget what was seen, and have no rules and no troubles.
+
+        What a client that was killed has asked for may still be answered: that goes to what was seen before.
+        """
         self.robots = Answer(404, {}, b"")
         self.troubles.clear()
-        self.seen.clear()
+        self.seen = []
 
 
 @contextmanager
@@ -85,6 +88,10 @@ def front() -> Iterator[Front]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            self._seen = proxy.seen  # a connection is one crawl's
+            super().setup()
 
         def do_GET(self) -> None:
             self._handle("GET")
@@ -112,7 +119,7 @@ def front() -> Iterator[Front]:
             except DroppedConnectionError:
                 answer = None
             agent = self.headers.get("User-Agent", "")
-            proxy.seen.append(Seen(came, time.monotonic(), target.path, parameters, agent))
+            self._seen.append(Seen(came, time.monotonic(), target.path, parameters, agent))
             try:
                 self._send(answer)
             except (BrokenPipeError, ConnectionResetError):  # the client was killed

@@ -43,7 +43,7 @@ def mediawiki(folder: Path, public_url: str, pages: Mapping[str, str]) -> Iterat
         )
     try:
         url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: _answers(url), within=20, what="MediaWiki to answer")
+        wait_until(lambda: _answers(url), within=60, what="MediaWiki to answer")
         yield url
     finally:
         server.terminate()
@@ -94,6 +94,6 @@ def _environment(folder: Path) -> dict[str, str]:
 
 def _answers(url: str) -> bool:
     try:
-        return requests.get(f"{url}/w/api.php?action=query&format=json", timeout=10).ok
+        return requests.get(f"{url}/w/api.php?action=query&format=json", timeout=60).ok
     except requests.ConnectionError:
         return False
