@@ -1,7 +1,10 @@
 """The service as `make run` starts it: nginx and uWSGI, real processes on ports of their own."""
 
 import contextlib
+import functools
+import itertools
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -18,6 +21,9 @@ from prometheus_client.samples import Sample
 from tests.events import Event, read_events
 
 ROOT = Path(__file__).parents[2]
+# Below those that the kernel gives to whoever asks for any (ip_local_port_range), and above those with a name.
+PORTS = range(20_000, 32_000)
+BLOCK = 500  # of them, for each process of tests
 
 
 class Stack:
@@ -121,7 +127,14 @@ class Stack:
         return int((self.run / f"{name}.pid").read_text())
 
     def workers(self, name: str) -> list[int]:
-        return children(self.pid(name))
+        """The processes that the master has started; none before it has written its number."""
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return children(self.pid(name))
+        return []
+
+    def logged(self) -> list[str]:
+        """The lines of its log. One that is being written is none yet."""
+        return self.log.read_bytes().rpartition(b"\n")[0].decode().splitlines()
 
     def stop(self, number: signal.Signals = signal.SIGTERM, within: float = 60) -> int:
         """End it with a signal; gives the exit code. Nothing of it may be left."""
@@ -132,9 +145,9 @@ class Stack:
         return code
 
     def nothing_is_left(self, family: list[int]) -> None:
-        """No process of `family`, no listener, no file. Orphans have a second to be buried by init."""
+        """No process of `family`, no listener, no file. Orphans have some time to be buried by init."""
         wait_until(
-            lambda: not [pid for pid in family if is_alive(pid)], within=5, what="every process to end"
+            lambda: not [pid for pid in family if is_alive(pid)], within=20, what="every process to end"
         )
         assert not self.run.exists()
         for url in (self.url, self.http):
@@ -149,10 +162,36 @@ def direct_session() -> requests.Session:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens at. Held together until all are known, so that they differ."""
-    with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [server.getsockname()[1] for server in servers]
+    """Ports that nobody listens at, and that nobody else takes before the test listens there itself.
+
+    The kernel would give any that is free, and a moment later, while a service is about to start, give the same to
+    another process of tests.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = next(_own_ports())
+        with contextlib.suppress(OSError):
+            socket.create_server(("127.0.0.1", port)).close()
+            found.append(port)
+    return found
+
+
+@functools.cache
+def _own_ports() -> Iterator[int]:
+    """The block of ports of this process, round and round."""
+    blocks = list(PORTS[::BLOCK])
+    random.shuffle(blocks)
+    for first in blocks:
+        owner = socket.socket(socket.AF_UNIX)
+        with contextlib.suppress(OSError):  # another process has it
+            owner.bind(f"\0pokegen-tests-ports-{first}")
+            _owners.append(owner)
+            return itertools.cycle(range(first, first + BLOCK))
+        owner.close()
+    raise RuntimeError("every block of ports is taken: so many tests at once were not expected")
+
+
+_owners: list[socket.socket] = []  # as long as one is open, nobody else can bind its name
 
 
 def wait_until(condition: Callable[[], bool], within: float, what: str) -> float:
@@ -180,7 +219,7 @@ def drain(stream: IO[str]) -> None:
 def children(pid: int) -> list[int]:
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return []
 
 
@@ -227,6 +266,14 @@ def leave_early(url: str, path: str, after: float) -> None:
             connection.settimeout(left)
             if not connection.recv(65536):
                 return
+
+
+def leave_when(url: str, path: str, condition: Callable[[], bool], what: str) -> None:
+    """GET the path, and close the connection as soon as the condition holds."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        wait_until(condition, within=20, what=what)
 
 
 def cpu_seconds(pid: int) -> float:

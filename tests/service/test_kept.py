@@ -14,7 +14,16 @@ from server.api.kept import FRESH_SECONDS
 from tests.checkpoints import write_transformers
 from tests.conftest import TINY
 from tests.events import texts
-from tests.service.stack import Stack, at_rest, direct_session, leave_early, metrics, running, wait_until
+from tests.service.stack import (
+    Stack,
+    at_rest,
+    direct_session,
+    leave_early,
+    leave_when,
+    metrics,
+    running,
+    wait_until,
+)
 from tests.service.test_process import SLOW
 
 OPENED = 10_000
@@ -243,7 +252,7 @@ def test_where_keys_are_asked_for_no_text_is_finished_for_nobody(
     make_stack: Callable[..., Stack], environment: dict[str, str], keys: Path
 ) -> None:
     stack = make_stack(**environment | {"POKEGEN_API_KEYS": str(keys), "POKEGEN_KEEP": "1000"})
-    leave_early(stack.url, f"{SLOW}&seed=7", after=0.2)
+    leave_when(stack.url, f"{SLOW}&seed=7", lambda: not at_rest(stack.http), what="the text to be begun")
     wait_until(lambda: at_rest(stack.http), within=1, what="the place of who has left")
     assert metrics(stack.http)['pokegen_samples_ended_total{reason="cancelled"}'] == 1
 

@@ -354,7 +354,7 @@ def test_a_body_that_never_comes_holds_nobody_up(stack: Stack, good_text: str) -
 
 def test_after_all_of_this_it_is_the_same_process_and_no_log_line_is_broken(stack: Stack) -> None:
     assert json.loads(send(stack.url, head(b"GET", b"/readyz")).body) == {"status": "ready"}
-    lines = stack.log.read_bytes().decode("utf-8").splitlines()
+    lines = stack.logged()
     records = [json.loads(text) for text in lines if text.startswith("{")]
     assert {"server.access", "nginx"} <= {record["logger"] for record in records}
     assert not [record for record in records if record.get("level") == "ERROR"]

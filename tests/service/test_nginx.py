@@ -64,17 +64,14 @@ def test_the_log_is_json_lines_without_what_the_reader_typed(stack: Stack) -> No
     stack.get('/generate?length=1&prefix=a"quoted"secret', headers={"X-Request-ID": "logged"})
 
     def lines() -> list[dict[str, object]]:
-        found = [line for line in stack.log.read_text().splitlines() if '"logged"' in line]
-        return [json.loads(line) for line in found]
+        return [json.loads(line) for line in stack.logged() if '"logged"' in line]
 
-    wait_until(lambda: len(lines()) >= 2, within=5, what="a line of nginx and one of the application")
+    wait_until(lambda: len(lines()) >= 2, within=20, what="a line of nginx and one of the application")
     [nginx] = [line for line in lines() if line["logger"] == "nginx"]
     assert nginx["path"] == "/generate"
     assert nginx["status"] == 200
     assert isinstance(nginx["upstream_seconds"], float)
-    assert not [
-        line for line in stack.log.read_text().splitlines() if line.startswith("{") and "secret" in line
-    ]
+    assert not [line for line in stack.logged() if line.startswith("{") and "secret" in line]
 
 
 def assert_problem(answer: requests.Response, status: int) -> None:
