@@ -167,7 +167,7 @@ def test_each_prompt_comes_at_the_same_pace_while_others_wait_and_when_they_have
 
 def test_a_choice_hears_its_end_while_others_go_on(make_slow_client: Callable[..., FlaskClient]) -> None:
     client = make_slow_client()
-    asked: dict[str, object] = {"n": 2, "max_tokens": 60}
+    asked: dict[str, object] = {"n": 2, "max_tokens": 120}
     first, second = (choice["text"] for choice in ask(client, **asked).get_json()["choices"])
     stop = next(first[i : i + 2] for i in range(4, len(first)) if first[i : i + 2] not in second)
     pieces = told(client, **asked, stop=stop)
