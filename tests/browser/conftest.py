@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.studio import Studio
-from tests.service.stack import Stack, running
+from tests.browser.studio import PATIENCE, Studio
+from tests.service.stack import Stack, at_rest, running, wait_until
+
+expect.set_options(timeout=PATIENCE * 1000)
 
 # The NumPy engine writes some 70 tokens a second here: slow enough to see what happens in the middle.
 SLOW = {
@@ -43,7 +45,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     def open_page(**options: Any) -> Page:  # noqa: ANN401
         context = browser.new_context(**options)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(PATIENCE * 1000)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))
@@ -63,5 +65,6 @@ def studio(open_page: Callable[..., Page], service: Stack) -> Studio:
 
 @pytest.fixture
 def slow_studio(open_page: Callable[..., Page], slow_service: Stack) -> Studio:
-    """The page of the slow service."""
+    """The page of the slow service, which has forgotten those who read before."""
+    wait_until(lambda: at_rest(slow_service.http), within=PATIENCE, what="the places to be free")
     return Studio(open_page(), slow_service.url).open()

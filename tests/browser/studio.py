@@ -10,6 +10,7 @@ from playwright.sync_api import Locator, Page
 from tests.service.stack import direct_session
 
 SERIOUS = ("serious", "critical")
+PATIENCE = 60  # seconds for what comes soon: the machine may be slow, and have other things to do
 
 
 class Studio:
@@ -41,7 +42,7 @@ class Studio:
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)
 
-    def reaches(self, *states: str, within: float = 20) -> Self:
+    def reaches(self, *states: str, within: float = PATIENCE) -> Self:
         """Wait until the page is in one of these states."""
         wanted = ",".join(f'body[data-state="{state}"]' for state in states)
         self.page.locator(wanted).wait_for(timeout=within * 1000)

@@ -70,7 +70,7 @@ def test_all_of_it_works_with_a_keyboard_alone(slow_studio: Studio) -> None:
 
 
 def test_no_button_turns_into_another_under_the_finger(slow_studio: Studio) -> None:
-    slow_studio.link(OPENING, length=48).reaches("writing")
+    slow_studio.link(OPENING, length=128).reaches("writing")  # long enough to be seen
     slow_studio.button("Stop").focus()
     slow_studio.reaches("done")
     expect(slow_studio.page.locator("#episode")).to_be_focused()

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SLOW
-from tests.browser.studio import Studio, lines
+from tests.browser.studio import PATIENCE, Studio, lines
 from tests.service.stack import Stack, at_rest, metrics, running, wait_until
 
 OPENING = "In the old lighthouse lives"
@@ -32,7 +32,7 @@ def others(stack: Stack, count: int) -> Iterator[Callable[[], None]]:
             now = metrics(stack.http)
             return now["pokegen_samples_running"] + now["pokegen_samples_waiting"]
 
-        wait_until(lambda: present() == count, within=5, what="the others to have a place")
+        wait_until(lambda: present() == count, within=PATIENCE, what="the others to have a place")
         yield connections.close
 
 
@@ -59,8 +59,8 @@ def test_a_full_house_is_asked_again_when_it_says(slow_studio: Studio, slow_serv
     with others(slow_service, 2) as leave:
         slow_studio.write(OPENING, length=32).reaches("busy")
         leave()
-        wait_until(lambda: at_rest(slow_service.http), within=5, what="the places to be free")
-        clock.run_for(60_000)
+        wait_until(lambda: at_rest(slow_service.http), within=PATIENCE, what="the places to be free")
+        clock.run_for(130_000)  # it says two minutes at most
         slow_studio.reaches("done")
     said = slow_studio.page.evaluate("said")
     assert said == [
@@ -85,14 +85,14 @@ def test_whoever_is_tired_of_waiting_stops(slow_studio: Studio, slow_service: St
 
 def test_a_server_that_dies_takes_no_text_with_it(open_page: Callable[..., Page], tmp_path: Path) -> None:
     with running(Stack(tmp_path / "log", SLOW)) as stack:
-        studio = Studio(open_page(), stack.url).open().link(OPENING, length=128).reaches("writing")
-        wait_until(lambda: len(studio.text()) > 2 * len(OPENING), within=5, what="some text")
+        studio = Studio(open_page(), stack.url).open().link(OPENING, length=192).reaches("writing")
+        wait_until(lambda: len(studio.text()) > 2 * len(OPENING), within=PATIENCE, what="some text")
         [worker] = stack.workers("uwsgi")
         os.kill(worker, signal.SIGKILL)
         kept = studio.reaches("broken").text()
         assert studio.button("Another take").is_visible()
 
-        wait_until(lambda: stack.get("/readyz").ok, within=20, what="another worker")
+        wait_until(lambda: stack.get("/readyz").ok, within=PATIENCE, what="another worker")
         studio.press("Go on")
         studio.reaches("done")
         assert studio.text().startswith(kept)

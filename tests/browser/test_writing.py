@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import SLOW
-from tests.browser.studio import Studio, lines
+from tests.browser.studio import PATIENCE, Studio, lines
 from tests.service.stack import Stack, at_rest, wait_until
 
 OPENING = "It is raining in Goldenrod City"
@@ -62,7 +62,7 @@ def test_the_text_grows_while_it_is_written(slow_studio: Studio) -> None:
     slow_studio.link(OPENING, length=256).reaches("writing")
     seen = [slow_studio.text()]
     for _ in range(4):
-        wait_until(lambda: slow_studio.text() != seen[-1], within=5, what="the text to grow")
+        wait_until(lambda: slow_studio.text() != seen[-1], within=PATIENCE, what="the text to grow")
         seen.append(slow_studio.text())
     assert slow_studio.page.locator("#episode[aria-busy=true]").is_visible()
     for earlier, later in pairwise(seen):
