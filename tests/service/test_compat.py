@@ -186,7 +186,7 @@ def test_a_browser_without_javascript_gets_a_page(stack: Stack) -> None:
 def test_a_busy_page_tries_again_by_itself(new_stack: Callable[..., Stack]) -> None:
     one = {"POKEGEN_MAX_RUNNING": "1", "POKEGEN_MAX_WAITING": "0", "POKEGEN_MAX_SAMPLES": "1"}
     with running(new_stack(**one)) as stack, ThreadPoolExecutor() as pool:
-        running_one = pool.submit(stack.get, "/generate?length=400&temperature=10")
+        running_one = pool.submit(stack.get, "/generate?length=900&temperature=10")
         wait_until(lambda: not at_rest(stack.http), within=20, what="the one place to be taken")
         busy = stack.get("/generate?length=1", headers=BROWSER)
         assert (busy.status_code, busy.headers["Content-Type"]) == (503, SITE)
