@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from tests.deploy.manifests import can_render, render
-from tests.faults.readers import LONG, SHORT, ask
+from tests.faults.readers import LONGEST, SHORT, ask
 from tests.service.stack import Stack, direct_session, metrics, running, wait_until
 from tests.service.test_crowds import crowd_before
 from tests.service.test_reload import Place
@@ -102,15 +102,8 @@ def stopped(*pids: int) -> Iterator[None]:
 
 def worker_that_loads(stack: Stack) -> int:
     """The worker of uWSGI, as soon as there is one: it takes a second or more to load the application."""
-    found: list[int] = []
-
-    def is_there() -> bool:
-        with contextlib.suppress(FileNotFoundError, ValueError):  # its number is about to be written
-            found[:] = stack.workers("uwsgi")
-        return bool(found)
-
-    wait_until(is_there, within=60, what="a worker, which loads the checkpoint")
-    [worker] = found
+    wait_until(lambda: bool(stack.workers("uwsgi")), within=60, what="a worker, which loads the checkpoint")
+    [worker] = stack.workers("uwsgi")
     return worker
 
 
@@ -130,14 +123,14 @@ def test_a_start_has_succeeded_when_the_checkpoint_is_loaded_and_no_sooner(
         with stopped(worker_that_loads(stack)):
             assert not (stack.run / "ready").exists(), "it was too fast for this test"
             wait_until(
-                lambda: listens(stack.http), within=5, what="the port to be open, behind which nobody is"
+                lambda: listens(stack.http), within=20, what="the port to be open, behind which nobody is"
             )
             assert not probes.startup.succeeds(stack)
             assert not probes.readiness.succeeds(stack)
         took = wait_until(lambda: probes.startup.succeeds(stack), within=60, what="the start to succeed")
         assert took < probes.startup.patience
         assert metrics(stack.http)["pokegen_tokens_total"] > 0, "it has proven itself"
-        wait_until(lambda: probes.readiness.succeeds(stack), within=5, what="nginx to pass on")
+        wait_until(lambda: probes.readiness.succeeds(stack), within=20, what="nginx to pass on")
         assert ask(stack.url, SHORT).whole
     finally:
         stack.stop()
@@ -149,16 +142,16 @@ def test_while_a_pod_drains_it_is_not_ready_but_alive_and_its_answers_arrive(
     """`scripts/run` ends the two as a pod does: nginx is told to QUIT, and the server when nginx has ended."""
     with running(new_stack()) as stack, ThreadPoolExecutor(1) as pool:
         assert probes.readiness.succeeds(stack)
-        answer = pool.submit(ask, stack.url, LONG)
+        answer = pool.submit(ask, stack.url, LONGEST)
         wait_until(
             lambda: metrics(stack.http)["pokegen_samples_running"] == 1,
             within=20,
             what="a text to be written",
         )
         stack.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: not probes.readiness.succeeds(stack), within=5, what="the pod not to be ready")
+        wait_until(lambda: not probes.readiness.succeeds(stack), within=20, what="the pod not to be ready")
         assert probes.liveness.succeeds(stack), "or it would be killed while it answers"
-        assert not answer.done(), "the engine was too fast for this test: raise the length in LONG"
+        assert not answer.done(), "the engine was too fast for this test: raise the length in LONGEST"
         assert answer.result().whole
         assert stack.process.wait(timeout=60) == 0
 
@@ -168,7 +161,11 @@ def test_when_the_engine_is_dead_the_server_is_neither_alive_nor_ready_and_nginx
 ) -> None:
     killer = tmp_path / "pipe"
     os.mkfifo(killer)
-    variables = {"UWSGI_IMPORT": "tests.faults.kill_engine", "POKEGEN_TEST_PIPE": str(killer)}
+    variables = {
+        "UWSGI_IMPORT": "tests.faults.kill_engine",
+        "POKEGEN_TEST_PIPE": str(killer),
+        "POKEGEN_TEST_LINGERS": "yes",
+    }
     with running(new_stack(**variables)) as stack:
         assert probes.liveness.succeeds(stack)
         assert probes.readiness.succeeds(stack)
@@ -178,6 +175,7 @@ def test_when_the_engine_is_dead_the_server_is_neither_alive_nor_ready_and_nginx
         assert not probes.readiness.succeeds(stack)
         assert probes.nginx_liveness.succeeds(stack), "nginx is not what is to be started anew"
 
+        killer.write_text("now it may end")
         took = wait_until(
             lambda: probes.liveness.succeeds(stack) and probes.readiness.succeeds(stack),
             within=60,

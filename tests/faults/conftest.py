@@ -153,10 +153,10 @@ def service(everlasting: CollectedStack) -> Iterator[CollectedStack]:
     before, written = settled(everlasting), ask(everlasting.url, MEDIUM).text
     yield everlasting
     assert ask(everlasting.url, MEDIUM).text == written
-    wait_until(lambda: at_rest(everlasting.http), within=5, what="every place to be free")
+    wait_until(lambda: at_rest(everlasting.http), within=30, what="every place to be free")
     with contextlib.suppress(AssertionError):
         wait_until(
-            lambda: settled(everlasting) == before, within=5, what="its processes to hold what they held"
+            lambda: settled(everlasting) == before, within=30, what="its processes to hold what they held"
         )
     assert settled(everlasting) == before
     assert everlasting.process.poll() is None
@@ -172,7 +172,7 @@ def settled(stack: Stack) -> Footprint:
             readings.append(footprint(stack))
         return len(readings) > 2 and readings[-1] == readings[-3]
 
-    wait_until(is_settled, within=10, what="processes, files and threads to stay as they are")
+    wait_until(is_settled, within=30, what="processes, files and threads to stay as they are")
     found = readings[-1]
     assert found
     return found

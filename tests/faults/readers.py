@@ -17,6 +17,7 @@ from tests.service.stack import direct_session, metrics, wait_until
 
 # Greedy text from random weights: always the same, and seconds of work for the NumPy engine.
 LONG = "/generate?prefix=Ash&temperature=0&length=250&whole_sentences=false"
+LONGEST = "/generate?prefix=Ash&temperature=0&length=1000"  # for those who do not get it whole
 MEDIUM = "/generate?prefix=Brock&seed=7&length=40&whole_sentences=false"
 SHORT = "/generate?prefix=Misty&seed=7&length=4&whole_sentences=false"
 
@@ -135,7 +136,7 @@ class Newcomers:
         """The answers to those who came after the beginning of the `with` block."""
         return [answer for answer in self.answers if answer.asked >= self._since]
 
-    def until_served(self, within: float = 30, in_a_row: int = 5) -> None:
+    def until_served(self, within: float = 60, in_a_row: int = 5) -> None:
         """Wait until `in_a_row` of them were given their text one after the other."""
         wait_until(
             lambda: len(self.later) >= in_a_row and all(answer.whole for answer in self.later[-in_a_row:]),

@@ -16,11 +16,10 @@ import requests
 
 from loadtest.box import BoxError, ControlGroup, Profile
 from tests.faults.conftest import CollectedStack, Record
-from tests.faults.readers import MEDIUM, SHORT, Answer, Newcomers, ask, in_flight
+from tests.faults.readers import LONGEST, MEDIUM, SHORT, Answer, Newcomers, ask, in_flight
 from tests.service.stack import ROOT, Stack, children, running, wait_until
 
 READERS = 40
-LONGEST = "/generate?prefix=Ash&temperature=0&length=1000"
 
 
 @contextlib.contextmanager
@@ -140,7 +139,7 @@ def test_the_disk_is_full(new_stack: Callable[..., Stack], record: Record, text:
         written = ask(stack.url, MEDIUM).text
         with in_flight(stack.url, stack.http) as (whole, stream), Newcomers(stack.url) as newcomers:
             fill(disk / "filling")
-            newcomers.until_served(in_a_row=20)
+            newcomers.until_served(within=120, in_a_row=20)
         assert whole.result().text == stream.result().text == text
         assert all(answer.whole for answer in newcomers.later)
         record("the disk is full", f"{whole.result()}", newcomers)

@@ -7,32 +7,38 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults.conftest import Record
-from tests.faults.readers import Newcomers, in_flight
+from tests.faults.readers import LONGEST, Newcomers, in_flight
 from tests.service.stack import Stack, is_alive, running, wait_until
 
 
 def test_the_worker_is_killed(service: Stack, record: Record) -> None:
     [worker] = service.workers("uwsgi")
-    with in_flight(service.url, service.http) as (whole, stream), Newcomers(service.url) as newcomers:
+    with (
+        in_flight(service.url, service.http, LONGEST) as (whole, stream),
+        Newcomers(service.url) as newcomers,
+    ):
         os.kill(worker, signal.SIGKILL)
         newcomers.until_served()
     assert whole.result().status == 502
     assert whole.result().retry_after
     assert stream.result().cut
-    assert newcomers.away < 10
+    assert newcomers.away < 20
     record("uWSGI's worker is killed (SIGKILL)", f"{whole.result()}; streamed: {stream.result()}", newcomers)
 
 
 def test_the_engines_thread_is_killed(service: Stack, record: Record, engine_killer: Path) -> None:
     [worker] = service.workers("uwsgi")
-    with in_flight(service.url, service.http) as (whole, stream), Newcomers(service.url) as newcomers:
+    with (
+        in_flight(service.url, service.http, LONGEST) as (whole, stream),
+        Newcomers(service.url) as newcomers,
+    ):
         engine_killer.write_text("now")
         wait_until(lambda: service.workers("uwsgi") not in ([worker], []), within=20, what="another worker")
         newcomers.until_served()
     assert whole.result().status == 500
     assert stream.result().last == "error"
     assert {answer.status for answer in newcomers.later} <= {200, 500, 503, 502}
-    assert newcomers.away < 10
+    assert newcomers.away < 20
     record(
         "the engine's thread ends by an exception",
         f"{whole.result()}; streamed: {stream.result()}",
@@ -41,7 +47,10 @@ def test_the_engines_thread_is_killed(service: Stack, record: Record, engine_kil
 
 
 def test_the_master_of_uwsgi_is_killed(service: Stack, record: Record) -> None:
-    with in_flight(service.url, service.http) as (whole, stream), Newcomers(service.url) as newcomers:
+    with (
+        in_flight(service.url, service.http, LONGEST) as (whole, stream),
+        Newcomers(service.url) as newcomers,
+    ):
         os.kill(service.pid("uwsgi"), signal.SIGKILL)
         newcomers.until_served()
     assert whole.result().status == 502
@@ -56,13 +65,16 @@ def test_the_master_of_nginx_is_killed(service: Stack, record: Record, text: str
         os.kill(service.pid("nginx"), signal.SIGKILL)
         newcomers.until_served()
     assert whole.result().text == stream.result().text == text
-    assert newcomers.away < 10
+    assert newcomers.away < 20
     record("nginx's master is killed (SIGKILL)", f"{whole.result()}; streamed: {stream.result()}", newcomers)
 
 
 def test_the_workers_of_nginx_are_killed(service: Stack, record: Record) -> None:
     workers = service.workers("nginx")
-    with in_flight(service.url, service.http) as (whole, stream), Newcomers(service.url) as newcomers:
+    with (
+        in_flight(service.url, service.http, LONGEST) as (whole, stream),
+        Newcomers(service.url) as newcomers,
+    ):
         for worker in workers:
             os.kill(worker, signal.SIGKILL)
         newcomers.until_served()

@@ -101,8 +101,8 @@ def test_a_connection_that_uwsgi_holds_is_counted(unfinished: Unfinished) -> Non
     stack, before = unfinished.stack, unfinished.before.files["uwsgi"]
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(stack.run / "uwsgi.sock"))
-        wait_until(lambda: footprint(stack).files["uwsgi"] == before + 1, within=3, what="uWSGI to take it")
-    wait_until(lambda: is_free(unfinished), within=20, what="uWSGI to close it")
+        wait_until(lambda: footprint(stack).files["uwsgi"] == before + 1, within=20, what="uWSGI to take it")
+    wait_until(lambda: is_free(unfinished), within=60, what="uWSGI to close it")
 
 
 @contextlib.contextmanager
@@ -137,16 +137,16 @@ def unreachable(address: str) -> Iterator[None]:
     """Nothing reaches the address or comes from it, as if its cable were pulled."""
     rules = [["INPUT", "-s", address], ["INPUT", "-d", address]]
     for rule in rules:
-        subprocess.run(["iptables", "-I", *rule, "-j", "DROP"], check=True, capture_output=True)
+        subprocess.run(["iptables", "-w", "-I", *rule, "-j", "DROP"], check=True, capture_output=True)
     try:
         yield
     finally:
         for rule in rules:
-            subprocess.run(["iptables", "-D", *rule, "-j", "DROP"], check=True, capture_output=True)
+            subprocess.run(["iptables", "-w", "-D", *rule, "-j", "DROP"], check=True, capture_output=True)
 
 
 def test_readers_vanish_without_a_word(unfinished: Unfinished, record: Record) -> None:
-    if subprocess.run(["env", "iptables", "-S", "INPUT"], capture_output=True).returncode:
+    if subprocess.run(["env", "iptables", "-w", "-S", "INPUT"], capture_output=True).returncode:
         pytest.skip(
             "cutting an address off takes root's rights over the network, which a plain container lacks"
         )
