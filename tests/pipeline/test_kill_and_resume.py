@@ -84,7 +84,8 @@ class Run:
     def kill_after_a_while(self, chance: random.Random) -> None:
         """One or two saves further on, wherever that is: in a step, an evaluation, a sample, a save."""
         with self.started() as process:
-            target = self.saved + chance.choice([3, 6])
+            # But before the last, or there is nothing left to be killed.
+            target = min(self.saved + chance.choice([3, 6]), int(PLAN["steps"] - PLAN["save_every"]))
             self.wait_until(lambda: self.saved >= target, process)
             time.sleep(chance.uniform(0, 0.05))
             process.kill()
