@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -317,9 +317,19 @@ def _recovery(after: Table, ends: float, limit: float) -> float | None:
     return None
 
 
+class Drift(NamedTuple):
+    """The rise of a fitted line from its begin to its end, and two standard errors of that, both over its begin.
+
+    About 95 of 100 such intervals hold the true rise, where the minutes' deviations do not depend on each other.
+    """
+
+    rise: float
+    error: float
+
+
 @dataclass(frozen=True)
 class Soak:
-    """What a long time does. A drift is the rise of a fitted line from its begin to its end, over its begin.
+    """What a long time does.
 
     memory: MiB at the first and the last minute that count, the least and the most
     """
@@ -329,9 +339,9 @@ class Soak:
     requests: int
     endings: dict[str, int]
     memory: tuple[float, float, float, float] | None
-    memory_drift: float | None
-    median_drift: float | None
-    p95_drift: float | None
+    memory_drift: Drift | None
+    median_drift: Drift | None
+    p95_drift: Drift | None
 
 
 def soak(run: Run) -> Soak | None:
@@ -374,9 +384,12 @@ def by_minute(at: Numbers, values: Numbers, rank: float, seconds: float = 60.0) 
     return (numbers + 0.5) * seconds, found
 
 
-def drift(at: Numbers, values: Numbers) -> float | None:
-    """By how much of its first value the line of least squares has changed at the end; None for fewer than 3 points."""
+def drift(at: Numbers, values: Numbers) -> Drift | None:
+    """That of the line of least squares; None for fewer than 3 points, and for a line that begins at 0."""
     if len(values) < 3:
         return None
-    slope, begin = np.polyfit(at - at[0], values, 1)
-    return float(slope * (at[-1] - at[0]) / begin) if begin else None
+    (slope, begin), covariance = np.polyfit(at - at[0], values, 1, cov=True)
+    if not begin:
+        return None
+    scale = (at[-1] - at[0]) / begin
+    return Drift(float(slope * scale), float(2 * np.sqrt(covariance[0, 0]) * abs(scale)))

@@ -7,7 +7,7 @@ import numpy as np
 
 from loadtest.load.journal import PATIENCE, READING
 from loadtest.report.comparison import OURS, SEED, Price, Setting, Side
-from loadtest.report.figures import PATIENCES, PERCENTILES, Soak, Spike, percentile
+from loadtest.report.figures import PATIENCES, PERCENTILES, Drift, Soak, Spike, percentile
 from loadtest.report.runs import ENDINGS, Run
 
 NAMES = {OURS: "Pokegen", SEED: "seed design"}
@@ -61,6 +61,10 @@ def rate(value: float | None) -> str:
 def percent(value: float | None, form: str = ".0%") -> str:
     """Of a share of one."""
     return number(value, form)
+
+
+def _change(drift: Drift | None) -> str:
+    return NONE if drift is None else f"{drift.rise:+.1%} ± {drift.error:.1%}"
 
 
 def _ratio(more: float | None, less: float | None) -> str:
@@ -377,7 +381,7 @@ def soak_table(found: Soak, about: str) -> Table:
     first, last, least, most = found.memory or (None, None, None, None)
     return Table(
         f"{about}: after the first minute. A drift is the change of a line fitted to the minutes' values, over where"
-        " it begins.",
+        " it begins, and two standard errors of it: where these are more than the change, none was seen.",
         [
             "minutes",
             "readers",
@@ -397,7 +401,7 @@ def soak_table(found: Soak, about: str) -> Table:
                 f"{found.readers:,}",
                 f"{found.requests:,}",
                 *(number(mb, ",.1f") for mb in (first, last, least, most)),
-                *(percent(d, "+.1%") for d in (found.memory_drift, found.median_drift, found.p95_drift)),
+                *(_change(drift) for drift in (found.memory_drift, found.median_drift, found.p95_drift)),
                 *(f"{found.endings[ending]:,}" for ending in ENDINGS),
             ]
         ],

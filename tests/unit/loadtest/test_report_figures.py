@@ -247,9 +247,10 @@ def test_a_spike_that_was_interrupted_is_none(tmp_path: Path) -> None:
 
 def test_a_drift_is_that_of_the_fitted_line() -> None:
     at = np.array([0.0, 60.0, 120.0])
-    assert drift(at, np.array([100.0, 101.0, 102.0])) == pytest.approx(0.02)
-    assert drift(at, np.array([100.0, 103.0, 100.0])) == pytest.approx(0.0)
-    assert drift(at, np.array([200.0, 150.0, 100.0])) == pytest.approx(-0.5)
+    assert drift(at, np.array([100.0, 101.0, 102.0])) == pytest.approx((0.02, 0))
+    assert drift(at, np.array([200.0, 150.0, 100.0])) == pytest.approx((-0.5, 0))
+    # Residuals -1, 2, -1: their squares' sum 6 over one degree of freedom, over 2 * 60**2, is the slope's variance.
+    assert drift(at, np.array([100.0, 103.0, 100.0])) == pytest.approx((0, 2 * (6 / 7200) ** 0.5 * 120 / 101))
     assert drift(at[:2], np.array([1.0, 2.0])) is None
     assert drift(at, np.zeros(3)) is None
 
@@ -275,8 +276,10 @@ def test_a_soak_without_its_first_minute_and_the_seconds_of_its_end(tmp_path: Pa
     assert found.endings["failed"] == 1
     assert found.memory
     assert found.memory[2] == pytest.approx(100)
-    assert found.memory_drift == pytest.approx(0.009, rel=0.02)
-    assert found.median_drift == pytest.approx(0.09 / 0.115, rel=0.05)
+    assert found.memory_drift
+    assert found.memory_drift.rise == pytest.approx(0.009, rel=0.02)
+    assert found.median_drift
+    assert found.median_drift.rise == pytest.approx(0.09 / 0.115, rel=0.05)
 
 
 def test_a_soak_of_less_than_three_minutes_says_nothing(tmp_path: Path) -> None:
