@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from server.commands.serve import application
 from server.weights import Checkpoint
 from tests.root import AT_ROOT, answered_by
-from tests.service.stack import descendants, free_ports
+from tests.service.stack import descendants, free_ports, is_alive, wait_until
 from tests.terminal import POKEGEN, Terminal, bare_environment, pokegen
 
 SITE = Path(__file__).parents[3] / "nginx/site"
@@ -36,7 +36,7 @@ class Served:
         family = descendants(self.process.pid)
         self.process.send_signal(number)
         status = self.process.wait(30)
-        assert not [pid for pid in family if Path(f"/proc/{pid}").exists()], "nothing is left"
+        wait_until(lambda: not any(map(is_alive, family)), within=20, what="nothing to be left")
         return status
 
 

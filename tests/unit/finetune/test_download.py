@@ -191,11 +191,11 @@ def test_a_name_that_cannot_be_resolved_is_named(folder: Path) -> None:
 
 
 def test_a_proxy_that_is_not_there_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with serve(folder) as gone:
-        pass
-    monkeypatch.setenv("http_proxy", gone.url)
-    with pytest.raises(OSError, match="the proxy does not let it through: check HTTPS_PROXY"):
-        download("http://nowhere.invalid", folder, pause=0)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # it keeps the port, and does not listen
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        with pytest.raises(OSError, match="the proxy does not let it through: check HTTPS_PROXY"):
+            download("http://nowhere.invalid", folder, pause=0)
 
 
 def test_an_address_that_is_none_is_named(folder: Path) -> None:
