@@ -17,6 +17,8 @@ from tests.checkpoints import write_transformers
 from tests.service.stack import Stack, direct_session, free_ports, metrics, running, wait_until
 
 SIZES = HParams(n_vocab=512, n_ctx=256, n_embd=128, n_head=4, n_layer=4)
+pytestmark = pytest.mark.timeout(900)  # 200 readers have a slow machine write thousands of texts
+
 READERS = 200
 PROMPTS = 8
 TEXT = "/generate?prefix=Ash+{number}&length=60&whole_sentences=false&temperature=0"  # which nobody keeps
@@ -79,7 +81,7 @@ def test_200_readers_during_five_swaps_one_of_them_corrupt(stack: Stack, place: 
 
     def texts_come() -> None:
         since = answers
-        wait_until(lambda: answers > since + 2 * READERS, within=60, what="texts")
+        wait_until(lambda: answers > since + 2 * READERS, within=120, what="texts")
 
     with ThreadPoolExecutor(READERS) as pool:
         readers = [pool.submit(read, number) for number in range(READERS)]
