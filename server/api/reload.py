@@ -34,7 +34,8 @@ _NOT_TO_BE_HAD = (
 def reload() -> dict[str, Any]:
     """Let the checkpoint of the settings answer, if another one lies there now, and the keys of their file.
 
-    Answers when it does. Where either can't be had, both stay as they are: 422, with what to mend.
+    Answers when it does. Where either can't be had, both stay as they are: 422, with what to mend. `keys` is how many
+    there are, None where the service was started without.
     """
     serving = get_serving()
     gate: Gate | None = current_app.extensions["gate"]
@@ -50,4 +51,9 @@ def reload() -> dict[str, Any]:
     if gate and keys:
         gate.open_to(keys)
     served = serving.current
-    return {"model": served.model, "fingerprint": served.fingerprint, "is_new": is_new}
+    return {
+        "model": served.model,
+        "fingerprint": served.fingerprint,
+        "is_new": is_new,
+        "keys": len(keys.entries) if keys else None,
+    }

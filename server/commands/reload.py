@@ -31,6 +31,8 @@ def command() -> None:
         raise click.ClickException(answer.get("detail", f"the service answered {status}"))
     news = "answers from here on" if answer["is_new"] else "is what answers already"
     click.echo(f"{answer['model']} ({answer['fingerprint']}) {news}")
+    if answer.get("keys") is not None:
+        click.echo(f"API keys were read again: there are {answer['keys']}")
 
 
 def _ask(host: str, port: int) -> tuple[int, dict[str, Any]]:

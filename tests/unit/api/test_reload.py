@@ -96,6 +96,7 @@ def test_what_is_kept_of_the_same_content_under_another_name_is_not_told_again(
         "model": "renamed",
         "fingerprint": first.get_json()["fingerprint"],
         "is_new": True,
+        "keys": None,
     }
     again = client.get("/generate?length=2&seed=1", headers={"If-None-Match": first.headers["ETag"]})
     assert (again.status_code, again.get_json()["model"]) == (200, "renamed")
@@ -128,7 +129,8 @@ def test_keys_are_read_again_and_wrong_ones_are_not_taken(
     assert client.post("/reload", json={}).status_code == 422
     assert (status("old"), status("new")) == (200, 401)
     keys.write_text(entry("new"))
-    assert client.post("/reload", json={}).status_code == 200
+    reloaded = client.post("/reload", json={})
+    assert (reloaded.status_code, reloaded.get_json()["keys"]) == (200, 1)
     assert (status("old"), status("new")) == (401, 200)
 
 
