@@ -22,9 +22,8 @@ SIZES = {"n_ctx": 64, "n_embd": 16, "n_head": 2, "n_layer": 1}
 PLAN = {"steps": 24, "save_every": 3, "learning_rate": 5e-3, "warmup": 3, "cooldown": 10, "batch_size": 2}
 
 
-pytestmark = pytest.mark.timeout(
-    900
-)  # each start imports PyTorch or TensorFlow, which a slow machine takes long for
+# Each start imports PyTorch or TensorFlow, which a slow machine takes long for.
+pytestmark = pytest.mark.timeout(900)
 
 
 class Run:
