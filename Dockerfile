@@ -51,7 +51,7 @@ COPY --from=build /opt/venv /opt/venv
 ARG CHECKPOINT=checkpoint/run1
 COPY $CHECKPOINT checkpoint/run1
 COPY --from=build /srv/pokegen/server server
-# An empty directory: a new volume at /cache belongs to whom it belongs to.
+# A new volume at /cache gets its owner from here; /mnt is merely an empty directory.
 COPY --from=build --chown=10001:10001 /mnt /cache
 USER 10001:10001
 EXPOSE 5000 3031

@@ -22,7 +22,7 @@ def test_the_worker_is_killed(service: Stack, record: Record) -> None:
     assert whole.result().status == 502
     assert whole.result().retry_after
     assert stream.result().cut
-    assert newcomers.away < 20
+    assert newcomers.away < 10
     record("uWSGI's worker is killed (SIGKILL)", f"{whole.result()}; streamed: {stream.result()}", newcomers)
 
 
@@ -38,7 +38,7 @@ def test_the_engines_thread_is_killed(service: Stack, record: Record, engine_kil
     assert whole.result().status == 500
     assert stream.result().last == "error"
     assert {answer.status for answer in newcomers.later} <= {200, 500, 503, 502}
-    assert newcomers.away < 20
+    assert newcomers.away < 10
     record(
         "the engine's thread ends by an exception",
         f"{whole.result()}; streamed: {stream.result()}",
@@ -56,7 +56,7 @@ def test_the_master_of_uwsgi_is_killed(service: Stack, record: Record) -> None:
     assert whole.result().status == 502
     assert stream.result().cut
     assert {answer.retry_after for answer in newcomers.later if answer.status == 502} <= {5}
-    assert newcomers.away < 20
+    assert newcomers.away < 10
     record("uWSGI's master is killed (SIGKILL)", f"{whole.result()}; streamed: {stream.result()}", newcomers)
 
 
@@ -65,7 +65,7 @@ def test_the_master_of_nginx_is_killed(service: Stack, record: Record, text: str
         os.kill(service.pid("nginx"), signal.SIGKILL)
         newcomers.until_served()
     assert whole.result().text == stream.result().text == text
-    assert newcomers.away < 20
+    assert newcomers.away < 10
     record("nginx's master is killed (SIGKILL)", f"{whole.result()}; streamed: {stream.result()}", newcomers)
 
 
