@@ -7,7 +7,7 @@ Both have slots in braces (corpus/README.md lists them), and one cast fills the 
 import json
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,21 +43,39 @@ Cast = dict[str, str]
     context_settings={"show_default": True},
     epilog=examples(
         (
-            "as many as the shipped checkpoint was made with",
-            "pokegen compose --count 30000 --out run/data/base",
+            "the base text of the shipped checkpoint",
+            "pokegen compose --count 60000 --out run/data/base",
+        ),
+        (
+            "the same with the plots that have choices, and no beats",
+            "pokegen compose --storylines storylines --storylines plots --beats-share 0 --out run/data/plots",
         ),
     ),
 )
 @click.option("--corpus", type=FOLDER, default=Path("corpus"), help="The folder of beats and storylines.")
+@click.option(
+    "--storylines",
+    multiple=True,
+    default=["storylines"],
+    help="A folder of storylines in the corpus; may be repeated.",
+)
+@click.option(
+    "--beats-share",
+    type=click.FloatRange(0, 1),
+    default=BEATS_SHARE,
+    help="How many of the episodes are made of beats.",
+)
 @click.option("--count", type=click.IntRange(min=1), default=30_000, help="Episodes to compose.")
 @click.option("--seed", default=1, help="The same seed gives the same episodes.")
 @click.option("--out", type=FOLDER, required=True, help="The folder to write train.txt into.")
-def command(corpus: Path, count: int, seed: int, out: Path) -> None:
+def command(
+    corpus: Path, storylines: tuple[str, ...], beats_share: float, count: int, seed: int, out: Path
+) -> None:
     """Compose base text from the corpus's storylines and beats."""
     if (out / "held-out.txt").exists():
         raise click.BadParameter(f"{out} is a prepared data set: name another folder", param_hint="--out")
     out.mkdir(parents=True, exist_ok=True)
-    episodes = compose(corpus, seed, count)
+    episodes = compose(corpus, seed, count, storylines, beats_share)
     write_documents(out / "train.txt", tqdm(episodes, total=count, unit="episode", desc="composing"))
 
 
@@ -92,7 +110,10 @@ def choose_cast(
     local = slots["regions"][region]
     friend, friend2 = chance.sample(local["companions"], 2)
     pronoun = chance.choice(sorted(PRONOUNS))
+    pronoun2 = next(other for other in PRONOUNS if other != pronoun)
     they, them, their = PRONOUNS[pronoun]
+    they2, them2, their2 = PRONOUNS[pronoun2]
+    town, town2 = chance.sample(local["towns"], 2)
     chosen: dict[str, str] = {}  # name -> type
     for slot, among in (("partner", "partners"), ("mon", "wild"), ("wild", "wild")):
         wanted = (types or {}).get(slot, local[among])
@@ -116,12 +137,18 @@ def choose_cast(
         "they": they,
         "them": them,
         "their": their,
+        # Of the other sex, so that a pronoun says who is meant.
+        "guest2": chance.choice(slots["guests"][pronoun2]),
+        "they2": they2,
+        "them2": them2,
+        "their2": their2,
         "mon": mon,
         "wild": other,
         "partner": partner,
         "move": move,
         "move2": move2,
-        "town": chance.choice(local["towns"]),
+        "town": town,
+        "town2": town2,
         "place": chance.choice(slots["places"]),
         "job": chance.choice(slots["jobs"]),
         "item": chance.choice(slots["items"]),
@@ -206,17 +233,24 @@ def compose_from_storyline(
     raise NobodyFitsError(f"{storyline.title}: no region has {storyline.types}")
 
 
-def compose(corpus: Path, seed: int, count: int) -> Iterator[str]:
-    """`count` episodes; regions and storylines in turn, BEATS_SHARE of them from beats.
+def compose(
+    corpus: Path,
+    seed: int,
+    count: int,
+    folders: Sequence[str] = ("storylines",),
+    beats_share: float = BEATS_SHARE,
+) -> Iterator[str]:
+    """`count` episodes; regions and the storylines of `folders` in turn, `beats_share` (0 to 1) of them from beats.
 
     Number i depends on (seed, i) alone: a longer run begins with a shorter one.
     """
-    beats, storylines = read_beats(corpus / "beats"), read_storylines(corpus / "storylines")
+    beats = read_beats(corpus / "beats")
+    storylines = [storyline for folder in folders for storyline in read_storylines(corpus / folder)]
     slots = read_slots()
     regions = sorted(beats)
     for number in range(count):
         chance = random.Random(f"{seed}/{number}")  # noqa: S311 - nothing secret
-        if chance.random() < BEATS_SHARE:
+        if chance.random() < beats_share:
             region = regions[number % len(regions)]
             yield compose_from_beats(region, beats[region], slots, chance)
         else:

@@ -1,12 +1,15 @@
-"""The same episode with another cast: its Pokémon, companions and towns replaced, the same way throughout.
+"""The same episode in another region: its Pokémon, companions and towns replaced, the same way throughout.
 
 A few hundred episodes are too few to learn from that a name is a slot; their recast copies teach it.
 """
 
 import random
 import re
+from collections import Counter
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -52,40 +55,71 @@ def command(dataset: Path, copies: int, seed: int, out: Path) -> None:
     write_documents(out / "held-out.txt", held_out)
 
 
-@lru_cache(maxsize=1)
-def _kinds() -> dict[str, list[str]]:
-    """Name -> all names that may take its place, itself among them."""
+Names = dict[str, list[str]]
+
+
+def _sex(companion: str) -> str:
+    return "she" if companion in _SHE else "he"
+
+
+def _names_by_kind(regions: Iterable[str]) -> Names:
+    """Kind (a sex, "town", a type of Pokémon) -> the names of these regions."""
     slots = read_slots()
     groups: dict[str, set[str]] = {}
-    for region in slots["regions"].values():
+    for region in (slots["regions"][name] for name in regions):
         for name in region["companions"]:
-            groups.setdefault("she" if name in _SHE else "he", set()).add(name)
+            groups.setdefault(_sex(name), set()).add(name)
         groups.setdefault("town", set()).update(town for town in region["towns"] if town[0].isupper())
         for among in ("wild", "partners"):
             for kind, names in region[among].items():
                 groups.setdefault(kind, set()).update(names)
-    return {name: sorted(group) for group in groups.values() for name in group}
+    return {kind: sorted(names) for kind, names in groups.items()}
+
+
+@lru_cache(maxsize=1)
+def _everywhere() -> Names:
+    """Name -> all names that may take its place, itself among them."""
+    names = _names_by_kind(read_slots()["regions"])
+    return {name: group for group in names.values() for name in group}
+
+
+@lru_cache
+def _here(region: str) -> Names:
+    """Like _everywhere, of one region where it has the kind."""
+    everywhere, here = _names_by_kind(read_slots()["regions"]), _names_by_kind([region])
+    return {name: here.get(kind, group) for kind, group in everywhere.items() for name in group}
 
 
 @lru_cache(maxsize=1)
 def _name() -> re.Pattern[str]:
-    names = "|".join(re.escape(name) for name in sorted(_kinds(), key=len, reverse=True))
-    return re.compile(rf"\b(?:([Aa])n? )?({names})(?!\w)")
+    names = "|".join(re.escape(name) for name in sorted(_everywhere(), key=len, reverse=True))
+    return re.compile(rf"\b(?:([Aa])n? )?({names})(?!\w| I\b)")  # "May I" is nobody
+
+
+def _regions_with_room(text: str) -> list[str]:
+    """The regions that have at least as many companions of either sex as the text names; every one if none has."""
+    regions: dict[str, Any] = read_slots()["regions"]
+    everybody = {name for region in regions.values() for name in region["companions"]}
+    wanted = Counter(map(_sex, {match[2] for match in _name().finditer(text)} & everybody))
+    fitting = [name for name in regions if wanted <= Counter(map(_sex, regions[name]["companions"]))]
+    return fitting or list(regions)
 
 
 def recast(text: str, chance: random.Random) -> str:
-    """`text` with every known name replaced by one of its kind (type, pronouns).
+    """`text` moved to one region, every known name replaced by one of its kind (type, pronouns).
 
     No two are replaced by the same one while there are others.
     """
-    kinds = _kinds()
+    here = _here(chance.choice(_regions_with_room(text)))
     cast: dict[str, str] = {}
+
+    def free(names: list[str]) -> list[str]:
+        return [name for name in names if name not in cast.values()]
 
     def replace(match: re.Match[str]) -> str:
         article, name = match.groups()
         if name not in cast:
-            free = [other for other in kinds[name] if other not in cast.values()]
-            cast[name] = chance.choice(free or [name])
+            cast[name] = chance.choice(free(here[name]) or free(_everywhere()[name]) or [name])
         new = cast[name]
         if article is None:
             return new

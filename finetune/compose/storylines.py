@@ -1,7 +1,7 @@
 """Plots with alternatives: every step of a storyline can be said in several ways, and any choice fits any other.
 
 The format of `corpus/storylines/*.txt` (corpus/README.md): `# Title`, settings such as `mon: water, ice`, then the
-steps, separated by blank lines, an alternative a line.
+steps, separated by blank lines, an alternative a line. Within a line `[at once|after a while|]` is a choice.
 """
 
 import random
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SETTING = re.compile(r"(mon|wild|partner): ([a-z]+(?:, [a-z]+)*)")
+_CHOICE = re.compile(r"\[([^\[\]]*\|[^\[\]]*)\]")
 
 
 @dataclass(frozen=True)
@@ -21,17 +22,22 @@ class Storyline:
     steps: list[list[str]]
 
     def tell(self, chance: random.Random) -> list[list[str]]:
-        """One alternative a step, in three or four paragraphs; the slots are still open."""
-        lines = [chance.choice(alternatives) for alternatives in self.steps]
+        """One alternative a step, choices made, in three or four paragraphs; the slots are still open."""
+        lines = [choose(chance.choice(alternatives), chance) for alternatives in self.steps]
         breaks = sorted(chance.sample(range(2, len(lines) - 1), chance.choice([2, 3])))
         return [lines[start:end] for start, end in zip([0, *breaks], [*breaks, len(lines)], strict=True)]
+
+
+def choose(line: str, chance: random.Random) -> str:
+    """`line` with one of the texts in place of every `[this|that]`."""
+    return _CHOICE.sub(lambda choice: chance.choice(choice[1].split("|")), line)
 
 
 def read_storylines(folder: Path) -> list[Storyline]:
     """The plots of every `*.txt` in `folder`, files in alphabetical order.
 
-    Raises FileNotFoundError when the folder holds no such file, ValueError for a plot with a setting that is none or
-    with fewer than six steps.
+    Raises FileNotFoundError when the folder holds no such file, ValueError for a plot with a setting that is none, with
+    fewer than six steps, or with a bracket that is no part of a choice.
     """
     files = sorted(folder.glob("*.txt"))
     if not files:
@@ -56,4 +62,9 @@ def _read_storyline(file: Path, plot: str) -> Storyline:
         raise ValueError(
             f"{file}: {title}: {len(blocks)} steps; at least 6 are needed, blank lines between them"
         )
+    for line in "\n".join(blocks).split("\n"):
+        if "[" in (rest := _CHOICE.sub("", line)) or "]" in rest:
+            raise ValueError(
+                f"{file}: {title}: want choices such as '[this|that]', none within another, got {line!r}"
+            )
     return Storyline(title, types, [block.split("\n") for block in blocks])

@@ -131,6 +131,11 @@ def new_trainer(task: Task) -> Trainer:
     "--only-train-transformer-layers", is_flag=True, help="Leave embeddings and the last norm as they are."
 )
 @click.option(
+    "--compiled",
+    is_flag=True,
+    help="torch only: compile the training step first, half a minute that a long run gets back. Needs g++.",
+)
+@click.option(
     "--save-every",
     type=POSITIVE,
     default=100,
@@ -205,6 +210,8 @@ def command(
     """
     # Both libraries read it when they are first imported, which happens later.
     os.environ["OMP_NUM_THREADS"] = os.environ["TF_NUM_INTRAOP_THREADS"] = str(threads)
+    # What PyTorch's compiler leaves; no run can have a name with a dot in front.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((state_dir / ".compiled").absolute()))
     task = new_task(dataset, mix, trainer, choices)
     sample = sampler(task, sample_prefix, sample_length, sample_num) if sample_num else None
     folder = state_dir / run_name

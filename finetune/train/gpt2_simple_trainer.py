@@ -48,6 +48,8 @@ class Gpt2SimpleTrainer:
             raise ValueError(
                 f"dropout is {plan.dropout}, and gpt-2-simple's model has none: set it to 0, or take --trainer torch"
             )
+        if plan.compiled:
+            raise ValueError("compiled is for --trainer torch alone: leave it out")
         self.hparams, self.plan, self.end_of_text = hparams, plan, end_of_text
         self._theirs = gpt2_simple.HParams(**asdict(hparams))
         with tf.Graph().as_default() as graph:

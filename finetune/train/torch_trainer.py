@@ -2,6 +2,8 @@
 
 import contextlib
 import copy
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,12 @@ class TorchTrainer:
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad_(".h." in name)
         self.averaged = copy.deepcopy(self.model).train(False)
+        self.mean_loss: Callable[[torch.Tensor], torch.Tensor] = partial(self._cross_entropy, self.model)
+        if plan.compiled:
+            if self.device.type == "cpu":
+                # The fused kernel for processors is slower than matrix products when it goes backward.
+                self.model.set_attn_implementation("eager")
+            self.mean_loss = torch.compile(self.mean_loss)
         self.optimizers = new_optimizers(self.model, plan)
 
     def advance(self, batches: list[Tokens], step: int) -> float:
@@ -103,7 +111,7 @@ class TorchTrainer:
         self.model.train()
         loss = 0.0
         for batch in batches:
-            part = self._cross_entropy(self.model, batch, "mean") / len(batches)
+            part = self.mean_loss(self._tokens(batch)) / len(batches)
             torch.autograd.backward(part)
             loss += part.item()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
@@ -122,7 +130,7 @@ class TorchTrainer:
     @torch.no_grad()
     def nats(self, tokens: Tokens) -> float:
         """See Trainer."""
-        return self._cross_entropy(self.averaged, tokens, "sum").item()
+        return self._cross_entropy(self.averaged, self._tokens(tokens), "sum").item()
 
     @torch.no_grad()
     def sample(self, prompt: list[int], length: int, seed: int) -> list[int]:
@@ -165,8 +173,12 @@ class TorchTrainer:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
 
-    def _cross_entropy(self, model: GPT2LMHeadModel, batch: Tokens, reduction: str) -> torch.Tensor:
-        tokens = torch.from_numpy(batch).to(self.device)
+    def _tokens(self, batch: Tokens) -> torch.Tensor:
+        return torch.from_numpy(batch).to(self.device)
+
+    def _cross_entropy(
+        self, model: GPT2LMHeadModel, tokens: torch.Tensor, reduction: str = "mean"
+    ) -> torch.Tensor:
         inputs, targets = tokens[:, :-1].clamp(min=0), tokens[:, 1:]
         arithmetic = (
             torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""The same episode with another cast."""
+"""The same episode in another region."""
 
 import random
 import re
@@ -32,6 +32,21 @@ def test_a_name_is_replaced_the_same_way_throughout_and_no_two_by_the_same() -> 
     assert len(set(recasts(TEXT))) > 30
 
 
+def test_all_companions_are_of_one_region_that_has_enough_of_either_sex() -> None:
+    companions = {name: set(region["companions"]) for name, region in SLOTS["regions"].items()}
+
+    def taken(text: str) -> set[str]:
+        written = [
+            set(re.findall(r"\w+", copy)) & set().union(*companions.values()) for copy in recasts(text)
+        ]
+        assert all(any(names <= region for region in companions.values()) for names in written)
+        return {name for name, region in companions.items() if any(names <= region for names in written)}
+
+    assert taken("Misty and Brock run.") == set(companions)
+    assert taken("Serena and Bonnie run after Clemont.") == {"kalos", "alola"}
+    assert taken("Lana, Lillie and Mallow run.") == {"alola"}
+
+
 def test_names_keep_their_kind() -> None:
     regions = SLOTS["regions"].values()
     rock = {
@@ -51,7 +66,9 @@ def test_the_article_follows_the_name() -> None:
             assert (len(article) == 2) == (initial in "AEIOU"), text
 
 
-@pytest.mark.parametrize("text", ["Ash and Pikachu run.", "Team Rocket laugh.", "Mistyville, Onixes", ""])
+@pytest.mark.parametrize(
+    "text", ["Ash and Pikachu run.", "Team Rocket laugh.", "Mistyville, Onixes", "May I?", ""]
+)
 def test_who_is_no_part_of_the_cast_stays(text: str) -> None:
     assert recasts(text, 5) == [text] * 5
 

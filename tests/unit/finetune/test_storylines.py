@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.compose.storylines import Storyline, read_storylines
+from finetune.compose.storylines import Storyline, choose, read_storylines
 
 PLOT = """# The lost ball
 mon: water, ice
@@ -60,6 +60,14 @@ def test_a_plot_is_told_in_order_in_three_or_four_paragraphs_of_a_line_or_more(t
     assert {len(telling) for telling in tellings} == {3, 4}
 
 
+def test_every_choice_within_a_line_is_taken_now_and_then() -> None:
+    line = "Ash[ quickly|] takes [a|the other] {item}."
+    assert {choose(line, random.Random(seed)) for seed in range(40)} == {
+        f"Ash{how} takes {which} {{item}}." for how in (" quickly", "") for which in ("a", "the other")
+    }
+    assert choose("Nothing to choose.", random.Random(1)) == "Nothing to choose."
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -70,6 +78,9 @@ def test_a_plot_is_told_in_order_in_three_or_four_paragraphs_of_a_line_or_more(t
         ),
         ("water, ice", "water ice", "got 'mon: water ice'"),
         ("partner: fire\n", "partner: fire\nAsh runs.\n", "got 'Ash runs.'"),
+        ("Five.", "[Five|Fifth.", r"want choices such as '\[this\|that\]', none .*, got '\[Five\|Fifth\.'"),
+        ("Five.", "[Five|[Fifth|5th]].", "none within another"),
+        ("Five.", "[Five].", "The lost ball: want choices"),
         ("Five.\n\n", "Five.\n", "The lost ball: 5 steps; at least 6 are needed, blank lines between them"),
     ],
 )

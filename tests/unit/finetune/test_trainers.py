@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,15 @@ def create(name: str, plan: Plan = PLAN, weights: Weights | None = None) -> Trai
     trainer = TorchTrainer(HPARAMS, weights, END, plan)
     trainer.bfloat16 = False
     return trainer
+
+
+@pytest.fixture(scope="module")
+def compiler_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where PyTorch's compiler keeps what it compiled."""
+    folder = tmp_path_factory.mktemp("compiled")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder))
+        yield folder
 
 
 def assert_equal(ours: Weights, theirs: Weights) -> None:
@@ -77,12 +87,13 @@ def test_both_take_the_same_steps(change: dict[str, float | str | bool]) -> None
         ("torch", {"optimizer": "muon", "dropout": 0.1}),
         ("torch", {}),
         ("torch", {"optimizer": "sgd"}),
+        ("torch", {"compiled": True, "dropout": 0.1}),
         ("gpt-2-simple", {}),
         ("gpt-2-simple", {"optimizer": "sgd"}),
     ],
 )
 def test_a_restored_trainer_goes_on_to_the_same_bits(
-    tmp_path: Path, name: str, change: dict[str, float | str]
+    tmp_path: Path, compiler_cache: Path, name: str, change: dict[str, float | str]
 ) -> None:
     plan = dataclasses.replace(PLAN, **change)  # type: ignore[arg-type]
     batches = random_batches(8)
@@ -99,6 +110,15 @@ def test_a_restored_trainer_goes_on_to_the_same_bits(
     assert [restored.advance([batch], step) for step, batch in enumerate(batches[4:], start=4)] == losses[4:]
     assert_equal(restored.average(), trainer.average())
     assert restored.sample([END], 8, seed=1) == trainer.sample([END], 8, seed=1)
+
+
+def test_compiled_it_takes_the_same_steps(compiler_cache: Path) -> None:
+    plain, compiled = create("torch"), create("torch", dataclasses.replace(PLAN, compiled=True))
+    for step, batch in enumerate(random_batches(5)):
+        batch[0, 20:] = IGNORED
+        assert compiled.advance([batch], step) == pytest.approx(plain.advance([batch], step), rel=1e-5)
+    assert any(compiler_cache.iterdir())
+    assert difference(plain.average(), compiled.average()) < 1e-5
 
 
 def test_accumulated_batches_count_as_one(trainer_name: str) -> None:
@@ -186,6 +206,7 @@ def test_a_sample_ends_before_the_end_of_the_text(trainer_name: str) -> None:
             "optimizer 'muon' is none of adam, sgd, which gpt-2-simple's",
         ),
         ("gpt-2-simple", {"dropout": 0.1}, "dropout is 0.1, and gpt-2-simple's model has none: set it to 0"),
+        ("gpt-2-simple", {"compiled": True}, "compiled is for --trainer torch alone: leave it out"),
     ],
 )
 def test_what_a_trainer_lacks_is_refused(name: str, change: dict[str, float | str], message: str) -> None:
