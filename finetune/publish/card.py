@@ -119,9 +119,13 @@ def write_card(checkpoint: Path, fields: CardFile, seed: int) -> Card:
 
 
 def draw(checkpoint: Checkpoint, prefixes: Sequence[str], seed: int) -> Samples:
-    """The first text for each prefix, with the service's defaults. Raises ValueError and EngineError."""
-    names = ("length", "temperature", "top_k", "top_p")
-    choices: dict[str, Any] = {name: SERVICE[name].default for name in names} | {"seed": seed}
+    """The first text for each prefix, with the service's defaults but as long as the model goes on.
+
+    Raises ValueError and EngineError.
+    """
+    names = ("temperature", "top_k", "top_p")
+    choices: dict[str, Any] = {name: SERVICE[name].default for name in names}
+    choices |= {"seed": seed, "length": checkpoint.hparams.n_ctx - 1}
     engine = create_engine(checkpoint, SERVICE["engine"].default, max_running=8, max_waiting=len(prefixes))
     texts = []
     try:
