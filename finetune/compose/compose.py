@@ -30,6 +30,7 @@ TEAM_ROCKET = re.compile(
     r"|Mime Jr|Yamask|Woobat|Frillish|Inkay|Pumpkaboo|Mimikyu|Mareanie|Bewear|Matori|Giovanni|Pelipper|Morpeko"
     r"|\{gadget\}|\b(?:the boss|villains?|thie(?:f|ves)|machine|cage|motto|blast(?:ed|ing)? off)\b"
 )
+INDEFINITE = re.compile(r"^an? ")
 PRONOUNS = {"she": ("she", "her", "her"), "he": ("he", "him", "his")}
 TEAM_ROCKET_SHARE = 0.5
 BEATS_SHARE = 0.15
@@ -43,12 +44,13 @@ Cast = dict[str, str]
     context_settings={"show_default": True},
     epilog=examples(
         (
-            "the base text of the shipped checkpoint",
-            "pokegen compose --count 60000 --out run/data/base",
+            "from storylines and beats",
+            "pokegen compose --count 60000 --out run/data/start",
         ),
         (
-            "the same with the plots that have choices, and no beats",
-            "pokegen compose --storylines storylines --storylines plots --beats-share 0 --out run/data/plots",
+            "from whole plots alone, and from more of them",
+            "pokegen compose --storylines storylines --storylines plots/first --beats-share 0 \\\n"
+            "    --count 60000 --out run/data/composed",
         ),
     ),
 )
@@ -63,7 +65,7 @@ Cast = dict[str, str]
     "--beats-share",
     type=click.FloatRange(0, 1),
     default=BEATS_SHARE,
-    help="How many of the episodes are made of beats.",
+    help="The share of the episodes that is made of beats, from 0 to 1.",
 )
 @click.option("--count", type=click.IntRange(min=1), default=30_000, help="Episodes to compose.")
 @click.option("--seed", default=1, help="The same seed gives the same episodes.")
@@ -74,8 +76,14 @@ def command(
     """Compose base text from the corpus's storylines and beats."""
     if (out / "held-out.txt").exists():
         raise click.BadParameter(f"{out} is a prepared data set: name another folder", param_hint="--out")
-    out.mkdir(parents=True, exist_ok=True)
+    for folder in storylines:
+        if not any((corpus / folder).glob("*.txt")):
+            raise click.BadParameter(
+                f"no *.txt in {corpus / folder}: name a folder of storylines in {corpus}",
+                param_hint="--storylines",
+            )
     episodes = compose(corpus, seed, count, storylines, beats_share)
+    out.mkdir(parents=True, exist_ok=True)
     write_documents(out / "train.txt", tqdm(episodes, total=count, unit="episode", desc="composing"))
 
 
@@ -156,16 +164,21 @@ def choose_cast(
     }
 
 
-def fill(line: str, cast: Cast) -> str:
+def fill(line: str, cast: Cast, mentioned: set[str] | None = None) -> str:
     """The line with its slots filled, `a` turned into `an` and first words into capitals where that is wanted.
 
-    Raises KeyError for a slot that the cast does not have.
+    `mentioned`, to which the line's slots are added, are those that the episode has had: of a drilling machine it goes
+    on with the drilling machine. Raises KeyError for a slot that the cast does not have.
     """
+    mentioned = set() if mentioned is None else mentioned
     text = ""
     end = 0
     for slot in SLOT.finditer(line):
         text += line[end : slot.start()]
         value = cast[slot[1]]
+        if slot[1] in mentioned:
+            value = INDEFINITE.sub("the ", value)
+        mentioned.add(slot[1])
         if SENTENCE_START.search(text):
             value = value[0].upper() + value[1:]
         if text.endswith((" a ", "A ")) and value[0] in "AEIOU":
@@ -196,6 +209,7 @@ def compose_from_beats(region: str, beats: Beats, slots: dict[str, Any], chance:
         ["resolution"] * chance.choice([1, 1, 2]) + ["farewell"],
     ]
     used: set[str] = set()
+    mentioned: set[str] = set()
     written: list[str] = []
     for kinds in paragraphs:
         lines = []
@@ -206,7 +220,7 @@ def compose_from_beats(region: str, beats: Beats, slots: dict[str, Any], chance:
                 if line not in used and fits(line, cast, companions, team_rocket)
             )
             used.add(line)
-            lines.append(fill(line, cast))
+            lines.append(fill(line, cast, mentioned))
         # Some summaries run two paragraphs together.
         if written and chance.random() < 0.25:
             written[-1] += " " + " ".join(lines)
@@ -227,8 +241,10 @@ def compose_from_storyline(
             cast = choose_cast(slots, region, chance, storyline.types)
         except NobodyFitsError:
             continue
+        mentioned: set[str] = set()
         return "\n\n".join(
-            " ".join(fill(line, cast) for line in paragraph) for paragraph in storyline.tell(chance)
+            " ".join(fill(line, cast, mentioned) for line in paragraph)
+            for paragraph in storyline.tell(chance)
         )
     raise NobodyFitsError(f"{storyline.title}: no region has {storyline.types}")
 
@@ -242,12 +258,16 @@ def compose(
 ) -> Iterator[str]:
     """`count` episodes; regions and the storylines of `folders` in turn, `beats_share` (0 to 1) of them from beats.
 
-    Number i depends on (seed, i) alone: a longer run begins with a shorter one.
+    Number i depends on (seed, i) alone: a longer run begins with a shorter one. Raises FileNotFoundError and ValueError
+    for what cannot be read (beats are read only if there is a share for them), NobodyFitsError for a storyline that no
+    region has the Pokémon for, and KeyError for a slot that nobody knows.
     """
-    beats = read_beats(corpus / "beats")
+    if not 0 <= beats_share <= 1:
+        raise ValueError(f"the share of beats is {beats_share} and may be from 0 to 1")
+    beats = read_beats(corpus / "beats") if beats_share else {}
     storylines = [storyline for folder in folders for storyline in read_storylines(corpus / folder)]
     slots = read_slots()
-    regions = sorted(beats)
+    regions = sorted(slots["regions"])
     for number in range(count):
         chance = random.Random(f"{seed}/{number}")  # noqa: S311 - nothing secret
         if chance.random() < beats_share:

@@ -1,6 +1,6 @@
 """The same episode in another region: its Pokémon, companions and towns replaced, the same way throughout.
 
-A few hundred episodes are too few to learn from that a name is a slot; their recast copies teach it.
+A thousand episodes are too few to learn from that a name is a slot; their recast copies teach it.
 """
 
 import random
@@ -55,20 +55,28 @@ def command(dataset: Path, copies: int, seed: int, out: Path) -> None:
     write_documents(out / "held-out.txt", held_out)
 
 
-Names = dict[str, list[str]]
+ByKind = dict[str, list[str]]  # kind (a sex, "town", "region", "professor", a type of Pokémon) -> names
+Substitutes = dict[str, list[str]]  # name -> all names that may take its place
+
+
+@lru_cache(maxsize=1)
+def _regions() -> dict[str, Any]:
+    regions: dict[str, Any] = read_slots()["regions"]
+    return regions
 
 
 def _sex(companion: str) -> str:
     return "she" if companion in _SHE else "he"
 
 
-def _names_by_kind(regions: Iterable[str]) -> Names:
-    """Kind (a sex, "town", a type of Pokémon) -> the names of these regions."""
-    slots = read_slots()
+def _by_kind(regions: Iterable[str]) -> ByKind:
     groups: dict[str, set[str]] = {}
-    for region in (slots["regions"][name] for name in regions):
-        for name in region["companions"]:
-            groups.setdefault(_sex(name), set()).add(name)
+    for name in regions:
+        region = _regions()[name]
+        groups.setdefault("region", set()).add(name.capitalize())
+        groups.setdefault("professor", set()).add(region["professor"])
+        for companion in region["companions"]:
+            groups.setdefault(_sex(companion), set()).add(companion)
         groups.setdefault("town", set()).update(town for town in region["towns"] if town[0].isupper())
         for among in ("wild", "partners"):
             for kind, names in region[among].items():
@@ -77,38 +85,36 @@ def _names_by_kind(regions: Iterable[str]) -> Names:
 
 
 @lru_cache(maxsize=1)
-def _everywhere() -> Names:
-    """Name -> all names that may take its place, itself among them."""
-    names = _names_by_kind(read_slots()["regions"])
-    return {name: group for group in names.values() for name in group}
+def _everywhere() -> Substitutes:
+    return {name: names for names in _by_kind(_regions()).values() for name in names}
 
 
 @lru_cache
-def _here(region: str) -> Names:
-    """Like _everywhere, of one region where it has the kind."""
-    everywhere, here = _names_by_kind(read_slots()["regions"]), _names_by_kind([region])
-    return {name: here.get(kind, group) for kind, group in everywhere.items() for name in group}
+def _here(region: str) -> Substitutes:
+    """Names of this one region, where it has the kind."""
+    here = _by_kind([region])
+    return {name: here.get(kind, names) for kind, names in _by_kind(_regions()).items() for name in names}
 
 
 @lru_cache(maxsize=1)
-def _name() -> re.Pattern[str]:
+def _any_name() -> re.Pattern[str]:
     names = "|".join(re.escape(name) for name in sorted(_everywhere(), key=len, reverse=True))
     return re.compile(rf"\b(?:([Aa])n? )?({names})(?!\w| I\b)")  # "May I" is nobody
 
 
 def _regions_with_room(text: str) -> list[str]:
     """The regions that have at least as many companions of either sex as the text names; every one if none has."""
-    regions: dict[str, Any] = read_slots()["regions"]
-    everybody = {name for region in regions.values() for name in region["companions"]}
-    wanted = Counter(map(_sex, {match[2] for match in _name().finditer(text)} & everybody))
-    fitting = [name for name in regions if wanted <= Counter(map(_sex, regions[name]["companions"]))]
-    return fitting or list(regions)
+    companions = {name: set(region["companions"]) for name, region in _regions().items()}
+    everybody = set().union(*companions.values())
+    wanted = Counter(map(_sex, {match[2] for match in _any_name().finditer(text)} & everybody))
+    return [name for name in companions if wanted <= Counter(map(_sex, companions[name]))] or list(companions)
 
 
 def recast(text: str, chance: random.Random) -> str:
     """`text` moved to one region, every known name replaced by one of its kind (type, pronouns).
 
-    No two are replaced by the same one while there are others.
+    Names that the region lacks come from others: Pokémon of a type, and companions where no region has as many as the
+    text. No two are replaced by the same one while there are others.
     """
     here = _here(chance.choice(_regions_with_room(text)))
     cast: dict[str, str] = {}
@@ -125,4 +131,4 @@ def recast(text: str, chance: random.Random) -> str:
             return new
         return f"{article}{'n' if new[0] in 'AEIOU' else ''} {new}"
 
-    return _name().sub(replace, text)
+    return _any_name().sub(replace, text)

@@ -37,7 +37,7 @@ def read_storylines(folder: Path) -> list[Storyline]:
     """The plots of every `*.txt` in `folder`, files in alphabetical order.
 
     Raises FileNotFoundError when the folder holds no such file, ValueError for a plot with a setting that is none, with
-    fewer than six steps, or with a bracket that is no part of a choice.
+    fewer than six steps, or with brackets or bars that make no choice.
     """
     files = sorted(folder.glob("*.txt"))
     if not files:
@@ -63,8 +63,10 @@ def _read_storyline(file: Path, plot: str) -> Storyline:
             f"{file}: {title}: {len(blocks)} steps; at least 6 are needed, blank lines between them"
         )
     for line in "\n".join(blocks).split("\n"):
-        if "[" in (rest := _CHOICE.sub("", line)) or "]" in rest:
+        options = [choice[1].split("|") for choice in _CHOICE.finditer(line)]
+        if set(_CHOICE.sub("", line)) & set("[]|") or any(len(set(each)) < len(each) for each in options):
             raise ValueError(
-                f"{file}: {title}: want choices such as '[this|that]', none within another, got {line!r}"
+                f"{file}: {title}: want choices such as '[this|that]', all different and none within another,"
+                f" got {line!r}"
             )
     return Storyline(title, types, [block.split("\n") for block in blocks])

@@ -31,7 +31,7 @@ from server.weights.card import CARD, CURVE, README, Card, CardFields, CurvePoin
 from server.weights.layout import tensor_shapes
 
 FIELDS = Path(__file__).parent / "cards" / "pokegen.yaml"
-SERVICE = Settings.model_fields  # for its defaults: samples are to be what readers get
+SERVICE = Settings.model_fields  # for its defaults: samples are to be drawn as readers' texts are
 ROWS_OF_A_CURVE = 12
 
 
@@ -63,7 +63,7 @@ def command(checkpoint: Path, fields: Path, seed: int) -> None:
     """Write CHECKPOINT's model card: README.md and card.json.
 
     Its figures come from training.json and curve.csv, which `pokegen finetune` wrote, and from evaluation.json, which
-    `pokegen evaluate` wrote; its samples are drawn now, with the service's own defaults.
+    `pokegen evaluate` wrote; its samples are drawn now, as the service draws by default, but to their ends.
     """
     try:
         card = write_card(checkpoint, read_fields(fields), seed)
@@ -162,14 +162,15 @@ def readme(card: Card, evaluation: Evaluation, has_picture: bool) -> ModelCard:
 
 def metadata(card: Card, evaluation: Evaluation) -> ModelCardData:
     """What model hubs read: licence, languages, data, and what was measured of this checkpoint."""
-    own, copied = evaluation.perplexities[0], evaluation.copying[0]
+    own = evaluation.perplexities[0]
+    copied = max(evaluation.copying, key=lambda each: each.samples_share_of_12_grams or 0)
     measured = [
         ("perplexity", "Perplexity per token", own.perplexity_per_token),
         ("perplexity", "Perplexity per byte", own.perplexity_per_byte),
         ("bits_per_byte", "Bits per byte", own.bits_per_byte),
         (
             "copied_12_grams",
-            "Share of 12-grams copied from the training text",
+            f"Share of 12-grams copied from the training text {copied.training}, the most of any",
             copied.samples_share_of_12_grams,
         ),
     ]

@@ -133,7 +133,7 @@ def new_trainer(task: Task) -> Trainer:
 @click.option(
     "--compiled",
     is_flag=True,
-    help="torch only: compile the training step first, half a minute that a long run gets back. Needs g++.",
+    help="torch only: put the step through PyTorch's compiler first. Long runs gain from it; it wants a C++ compiler.",
 )
 @click.option(
     "--save-every",
@@ -154,7 +154,7 @@ def new_trainer(task: Task) -> Trainer:
     "--seed",
     type=click.IntRange(0, MAX_SEED),
     default=1,
-    help="The same seed gives the same checkpoint, with as many threads on the same kind of processor.",
+    help="The same seed gives the same checkpoint, with as many threads on the same processor and compiler.",
 )
 @click.option(
     "--sample-num", type=COUNT, default=1, help="Texts to draw at every save, into the run's samples/."

@@ -36,7 +36,7 @@ class Gpt2SimpleTrainer:
     """See finetune.train.plan.Trainer. Its state is what TensorFlow's Saver writes.
 
     With the same number of threads, the same steps give the same bits. Raises ValueError for a plan with an optimizer
-    that is none of OPTIMIZERS, or with dropout.
+    that is none of OPTIMIZERS, with dropout, or compiled.
     """
 
     def __init__(self, hparams: HParams, weights: Weights, end_of_text: int, plan: Plan) -> None:
@@ -49,7 +49,7 @@ class Gpt2SimpleTrainer:
                 f"dropout is {plan.dropout}, and gpt-2-simple's model has none: set it to 0, or take --trainer torch"
             )
         if plan.compiled:
-            raise ValueError("compiled is for --trainer torch alone: leave it out")
+            raise ValueError("compiled is for --trainer torch alone: leave it out, or take that")
         self.hparams, self.plan, self.end_of_text = hparams, plan, end_of_text
         self._theirs = gpt2_simple.HParams(**asdict(hparams))
         with tf.Graph().as_default() as graph:

@@ -31,6 +31,12 @@ RUN_FILE = "run.json"
 
 Description = dict[str, float | str]
 
+UNLESS_CHOSEN: Description = {
+    field.name: field.default
+    for field in dataclasses.fields(Plan)
+    if field.default is not dataclasses.MISSING
+}
+
 
 @dataclass(frozen=True)
 class Task:
@@ -98,10 +104,12 @@ class Run:
         if not (self.folder / RUN_FILE).exists():
             return Progress(description)
         progress = read_progress(self.folder)
+        # A run that was begun before there was such a choice.
+        begun = UNLESS_CHOSEN | progress.description
         differences = [
-            f"{name} {progress.description.get(name)} and not {value}"
+            f"{name} {begun.get(name)} and not {value}"
             for name, value in description.items()
-            if progress.description.get(name) != value
+            if begun.get(name) != value
         ]
         if differences:
             raise ValueError(

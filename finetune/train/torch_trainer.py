@@ -2,6 +2,8 @@
 
 import contextlib
 import copy
+import os
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -85,7 +87,11 @@ def prefers_bfloat16(device: torch.device) -> bool:
 
 
 class TorchTrainer:
-    """See finetune.train.plan.Trainer. Its state is one file."""
+    """See finetune.train.plan.Trainer. Its state is one file.
+
+    Raises ValueError for a plan with an optimizer that is none of OPTIMIZERS, or that is to be compiled where there is
+    no compiler.
+    """
 
     def __init__(self, hparams: HParams, weights: Weights, end_of_text: int, plan: Plan) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -97,13 +103,24 @@ class TorchTrainer:
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad_(".h." in name)
         self.averaged = copy.deepcopy(self.model).train(False)
-        self.mean_loss: Callable[[torch.Tensor], torch.Tensor] = partial(self._cross_entropy, self.model)
+        self._mean_loss: Callable[[torch.Tensor], torch.Tensor] = partial(
+            self._cross_entropy, self.model, "mean"
+        )
         if plan.compiled:
-            if self.device.type == "cpu":
-                # The fused kernel for processors is slower than matrix products when it goes backward.
-                self.model.set_attn_implementation("eager")
-            self.mean_loss = torch.compile(self.mean_loss)
+            self._compile()
         self.optimizers = new_optimizers(self.model, plan)
+
+    def _compile(self) -> None:
+        if self.device.type == "cpu":
+            compiler = os.environ.get("CXX", "g++")  # as PyTorch's compiler looks for it
+            if shutil.which(compiler) is None:
+                raise ValueError(
+                    f"compiled wants a C++ compiler, and there is no {compiler}: install one (apt-get install g++),"
+                    " name yours in CXX, or leave compiled out"
+                )
+            # The fused kernel for processors is slower than matrix products when it goes backward.
+            self.model.set_attn_implementation("eager")
+        self._mean_loss = torch.compile(self._mean_loss)
 
     def advance(self, batches: list[Tokens], step: int) -> float:
         """See Trainer."""
@@ -111,7 +128,7 @@ class TorchTrainer:
         self.model.train()
         loss = 0.0
         for batch in batches:
-            part = self.mean_loss(self._tokens(batch)) / len(batches)
+            part = self._mean_loss(self._tokens(batch)) / len(batches)
             torch.autograd.backward(part)
             loss += part.item()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
@@ -130,7 +147,7 @@ class TorchTrainer:
     @torch.no_grad()
     def nats(self, tokens: Tokens) -> float:
         """See Trainer."""
-        return self._cross_entropy(self.averaged, self._tokens(tokens), "sum").item()
+        return self._cross_entropy(self.averaged, "sum", self._tokens(tokens)).item()
 
     @torch.no_grad()
     def sample(self, prompt: list[int], length: int, seed: int) -> list[int]:
@@ -176,9 +193,7 @@ class TorchTrainer:
     def _tokens(self, batch: Tokens) -> torch.Tensor:
         return torch.from_numpy(batch).to(self.device)
 
-    def _cross_entropy(
-        self, model: GPT2LMHeadModel, tokens: torch.Tensor, reduction: str = "mean"
-    ) -> torch.Tensor:
+    def _cross_entropy(self, model: GPT2LMHeadModel, reduction: str, tokens: torch.Tensor) -> torch.Tensor:
         inputs, targets = tokens[:, :-1].clamp(min=0), tokens[:, 1:]
         arithmetic = (
             torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else contextlib.nullcontext()

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,13 +30,15 @@ pytestmark = pytest.mark.timeout(900)
 class Run:
     """`pokegen finetune` of one trainer, into a folder of its own."""
 
-    def __init__(self, given: Given, folder: Path, trainer: str) -> None:
+    def __init__(self, given: Given, folder: Path, trainer: str, compiled: bool) -> None:
         self.state, self.checkpoint = folder / "state/run1", folder / "checkpoint/run1"
         self._log = folder / "log"
         places = {"state_dir": self.state.parent, "checkpoint_dir": self.checkpoint.parent}
         data = {"dataset": given.dataset, "vocabulary": given.vocabulary}
         others = {"trainer": trainer, "threads": 1, "patience": 100, "sample_length": 8}
         self._command = [*POKEGEN, "finetune", *options(**places, **data, **others, **SIZES, **PLAN)]
+        if compiled:  # as the shipped checkpoint was trained
+            self._command += ["--compiled", *options(optimizer="muon")]
         if trainer == "torch":
             self._command += options(format="transformers")  # without TensorFlow, whose start takes long
 
@@ -100,17 +103,24 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-@pytest.mark.parametrize(("trainer", "further_kills"), [("torch", 2), ("gpt-2-simple", 0)])
+@pytest.mark.parametrize(
+    ("trainer", "compiled", "further_kills"),
+    [("torch", False, 2), ("torch", True, 0), ("gpt-2-simple", False, 0)],
+)
 def test_a_killed_run_ends_like_one_that_was_not(
-    given: Given, tmp_path_factory: pytest.TempPathFactory, trainer: str, further_kills: int
+    given: Given, tmp_path_factory: pytest.TempPathFactory, trainer: str, compiled: bool, further_kills: int
 ) -> None:
-    whole, killed = (Run(given, tmp_path_factory.mktemp(name), trainer) for name in ("whole", "killed"))
+    whole, killed = (
+        Run(given, tmp_path_factory.mktemp(name), trainer, compiled) for name in ("whole", "killed")
+    )
     with whole.started() as alone:  # meanwhile
         chance = random.Random(1)
         killed.kill_in_a_save()
         for _ in range(further_kills):
             killed.kill_after_a_while(chance)
         assert not killed.checkpoint.exists()
+        if compiled:  # anew, and not as the first process left it
+            shutil.rmtree(killed.state.parent / ".compiled")
         with killed.started() as last:
             killed.finish(last)
         whole.finish(alone)

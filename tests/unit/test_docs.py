@@ -49,7 +49,9 @@ def commands_in(file: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines]
 
 
-@pytest.mark.parametrize("file", ["README.md", "docs/checkpoints.md", "scripts/make-checkpoint"])
+@pytest.mark.parametrize(
+    "file", ["README.md", "docs/checkpoints.md", "docs/moving-over.md", "scripts/make-checkpoint"]
+)
 def test_every_option_of_a_command_that_is_named_is_there(file: str) -> None:
     named = commands_in(ROOT / file)
     assert named

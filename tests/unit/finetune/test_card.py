@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from finetune.documents import write_documents
 from finetune.evaluate.command import evaluate, read_evaluation
-from finetune.publish.card import FIELDS, command, draw, quoted, read_fields
+from finetune.publish.card import FIELDS, command, draw, metadata, quoted, read_fields
 from finetune.train.curve import Point, write_curve
 from server.weights import Checkpoint, CheckpointError, open_checkpoint
 from server.weights.card import LARGEST, Card, Sample, read_card
@@ -65,11 +65,37 @@ def test_model_hubs_read_its_metadata_and_its_results(carded: Path, readme: str)
     assert (data.license, data.license_name) == ("other", "fan-fiction")
     named = data.to_dict()  # type: ignore[no-untyped-call]
     assert (named["library_name"], named["pipeline_tag"]) == ("transformers", "text-generation")
-    assert data.datasets == ["episodes", "shorts", "base", "plots"]
+    assert data.datasets == ["episodes", "shorts", "start", "plots"]
     results = {result.metric_name: result.metric_value for result in data.eval_results or []}
     own = read_evaluation(carded).perplexities[0]
     assert results["Perplexity per byte"] == round(own.perplexity_per_byte, 4)
     assert results["Perplexity per token"] == round(own.perplexity_per_token, 4)
+
+
+def test_the_most_copied_training_text_counts(carded: Path, readme: str, tmp_path: Path) -> None:
+    shutil.copytree(carded, tmp_path / "tiny")
+    file = tmp_path / "tiny/evaluation.json"
+    measured = json.loads(file.read_text())
+    [copying] = measured["copying"]
+    shares = {"little": 0.1, "most": 0.3, "none": None}
+    measured["copying"] = [
+        copying | {"training": name, "samples_share_of_12_grams": share} for name, share in shares.items()
+    ]
+    file.write_text(json.dumps(measured))
+    data = metadata(read_card(carded), read_evaluation(tmp_path / "tiny"))
+    [result] = [result for result in data.eval_results or [] if result.metric_type == "copied_12_grams"]
+    assert (result.metric_value, "training text most," in str(result.metric_name)) == (0.3, True)
+
+
+def test_its_example_runs_to_the_end_of_the_context(
+    carded: Path, readme: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [example] = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    monkeypatch.chdir(carded.parent)
+    # Without an end the model goes on to where there is no more room.
+    exec(example.replace("do_sample=True", "do_sample=True, min_length=256"), names := {})  # noqa: S102 - ours
+    assert names["text"].shape == (1, 256)
+    assert capsys.readouterr().out.startswith("Ash and Misty are on a date when")
 
 
 def test_every_table_has_what_was_measured(carded: Path, readme: str) -> None:

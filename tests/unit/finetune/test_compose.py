@@ -3,6 +3,7 @@
 import itertools
 import random
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,14 +23,14 @@ from finetune.compose.compose import (
     read_beats,
     read_slots,
 )
-from finetune.compose.storylines import Storyline, choose, read_storylines
+from finetune.compose.storylines import Storyline, read_storylines
 from finetune.documents import read_documents
 
 CORPUS = Path(__file__).parents[3] / "corpus"
 BEATS = CORPUS / "beats"
 SLOTS = read_slots()
 REGIONS: list[str] = sorted(SLOTS["regions"])
-FOLDERS = ("storylines", "plots")
+FOLDERS = ("storylines", "plots/first", "plots/second")
 STORYLINES = [storyline for folder in FOLDERS for storyline in read_storylines(CORPUS / folder)]
 
 
@@ -103,10 +104,17 @@ def test_every_storyline_has_a_region_and_no_slot_stays_open(storyline: Storylin
     assert len(compose_from_storyline(storyline, REGIONS, SLOTS, random.Random(1)).split("\n\n")) in (3, 4)
     cast = choose_cast(SLOTS, fitting_region(storyline), random.Random(1), storyline.types)
     for line in itertools.chain.from_iterable(storyline.steps):
-        for seed in range(8):
-            text = fill(choose(line, random.Random(seed)), cast)
+        for told in itertools.islice(every_choice(line), 100):
+            text = fill(told, cast)
             assert not open_slots(text), line
-            assert not re.search(r"^\s|\s$|\s[\s.,!?]|[^.!?\"”]$", text), text
+            assert re.fullmatch(r'["A-Z].*[.!?]["\']?', text), text
+            assert not re.search(r"\s[\s.,;:!?]", text), text
+
+
+def every_choice(line: str) -> Iterator[str]:
+    between = re.split(r"\[([^]]*)\]", line)
+    for taken in itertools.product(*(choice.split("|") for choice in between[1::2])):
+        yield "".join(itertools.chain.from_iterable(itertools.zip_longest(between[::2], taken, fillvalue="")))
 
 
 def fitting_region(storyline: Storyline) -> str:
@@ -132,6 +140,18 @@ def test_the_cast_is_of_the_types_asked_for() -> None:
         assert cast["move2"] in SLOTS["moves"]["fire"]
 
 
+def test_the_second_guest_is_of_the_other_sex_and_the_second_town_another() -> None:
+    suits = {"she": ("she", "her", "her"), "he": ("he", "him", "his")}
+    for seed in range(50):
+        cast = choose_cast(SLOTS, "kanto", random.Random(seed))
+        for number in ("", "2"):
+            pronouns = tuple(cast[f"{slot}{number}"] for slot in ("they", "them", "their"))
+            assert pronouns == suits[cast[f"they{number}"]]
+            assert cast[f"guest{number}"] in SLOTS["guests"][cast[f"they{number}"]]
+        assert cast["they"] != cast["they2"]
+        assert cast["town"] != cast["town2"]
+
+
 def test_a_region_without_the_types_is_passed_over_and_named_when_none_is_left() -> None:
     strange = Storyline("Strange", {"mon": ["plasma"]}, [["Ash runs."]] * 6)
     with pytest.raises(NobodyFitsError, match="kanto has no mon of type plasma"):
@@ -145,6 +165,41 @@ def test_the_command_writes_documents(tmp_path: Path, episodes: list[str]) -> No
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 0, result.output
     assert read_documents(tmp_path / "base/train.txt") == episodes[:10]
+
+
+def test_the_command_takes_storylines_by_folder_and_beats_by_share(tmp_path: Path) -> None:
+    def composed(*arguments: str) -> list[str]:
+        given = ["--corpus", str(CORPUS), "--count", "30", "--out", str(tmp_path), *arguments]
+        result = CliRunner().invoke(command, given)
+        assert result.exit_code == 0, result.output
+        return read_documents(tmp_path / "train.txt")
+
+    both = [f"--storylines={folder}" for folder in FOLDERS]
+    for share in (0.0, 1.0):
+        expected = list(compose(CORPUS, 1, 30, FOLDERS, share))
+        assert composed(*both, f"--beats-share={share}") == expected
+        assert list(compose(CORPUS, 1, 30, ("storylines",), share)) == composed(f"--beats-share={share}")
+    assert composed(*both, "--beats-share=0") != composed("--beats-share=0")
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--storylines=typo", "'--storylines': no *.txt in"),
+        ("--beats-share=1.5", "'--beats-share': 1.5 is not in the range 0<=x<=1"),
+        ("--beats-share=nan", "the share of beats is nan and may be from 0 to 1"),
+    ],
+)
+def test_what_is_wrong_is_named_and_nothing_written(tmp_path: Path, argument: str, message: str) -> None:
+    given = ["--corpus", str(CORPUS), "--out", str(tmp_path / "out"), "--count=1", argument]
+    result = CliRunner().invoke(command, given)
+    assert message in " ".join(f"{result.output} {result.exception}".replace("│", " ").split())
+    assert not (tmp_path / "out/train.txt").exists()
+
+
+def test_without_a_share_for_them_no_beats_are_read(tmp_path: Path) -> None:
+    (tmp_path / "storylines").symlink_to(CORPUS / "storylines")
+    assert next(compose(tmp_path, seed=1, count=1, beats_share=0))
 
 
 def test_a_prepared_data_set_is_not_written_over(tmp_path: Path) -> None:
@@ -174,6 +229,16 @@ def test_nobody_is_in_a_line_under_two_names() -> None:
     cast = choose_cast(SLOTS, "kanto", random.Random(1))
     line = f"{cast['friend']} smiles at {{friend}}."
     assert not fits(line, cast, ["Misty", "Brock"], team_rocket=False)
+
+
+def test_what_was_mentioned_goes_on_with_the_definite_article() -> None:
+    cast = {"gadget": "an old tank", "job": "the mayor", "guest": "Anya"}
+    mentioned: set[str] = set()
+    told = [
+        fill(line, cast, mentioned) for line in ["{guest}, {job}, sees {gadget}.", "{gadget} stops {job}."]
+    ]
+    assert told == ["Anya, the mayor, sees an old tank.", "The old tank stops the mayor."]
+    assert fill("{gadget} comes, and {gadget} goes.", cast) == "An old tank comes, and the old tank goes."
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,25 @@ def test_all_companions_are_of_one_region_that_has_enough_of_either_sex() -> Non
     assert taken("Lana, Lillie and Mallow run.") == {"alola"}
 
 
+def test_all_that_a_region_has_comes_from_it() -> None:
+    text = "Misty and Professor Oak see a Slowpoke near Pewter City in Kanto."
+    for copy in recasts(text):
+        told = re.fullmatch(r"(\w+) and (Professor \w+) see an? (.+) near (.+) in (\w+)\.", copy)
+        assert told, copy
+        she, professor, seen, town, name = told.groups()
+        region = SLOTS["regions"][name.lower()]
+        assert she in region["companions"]
+        assert professor == region["professor"]
+        assert seen in region["wild"]["water"] + region["partners"].get("water", [])
+        assert town in region["towns"]
+
+
+def test_where_no_region_has_as_many_companions_they_come_from_several() -> None:
+    everybody = set().union(*(region["companions"] for region in SLOTS["regions"].values()))
+    for copy in recasts("Misty, May, Dawn, Iris and Serena run."):
+        assert len(everybody & set(re.findall(r"\w+", copy))) == 5
+
+
 def test_names_keep_their_kind() -> None:
     regions = SLOTS["regions"].values()
     rock = {

@@ -1,6 +1,7 @@
 """A run in its folder: one that was interrupted, wherever it was, ends like one that was not."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -127,6 +128,24 @@ def test_a_finished_run_is_not_repeated(task: Task, whole: Callable[[str], Path]
     before = contents(folder)
     assert train(folder, task, interrupted("nats", 1)) == read_progress(folder).curve
     assert contents(folder) == before
+
+
+def test_a_run_from_before_there_was_a_choice_goes_on(
+    tmp_path: Path, task: Task, whole: Callable[[str], Path]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, task, interrupted("advance", 5), sample(task))
+    progress = json.loads((tmp_path / "run.json").read_text())
+    assert progress["description"].pop("compiled") is False
+    (tmp_path / "run.json").write_text(json.dumps(progress))
+    with pytest.raises(ValueError, match="compiled False and not True"):
+        train(
+            tmp_path,
+            dataclasses.replace(task, plan=dataclasses.replace(task.plan, compiled=True)),
+            new_trainer,
+        )
+    train(tmp_path, task, new_trainer, sample(task))
+    assert read_progress(tmp_path).curve == read_progress(whole("torch")).curve
 
 
 def test_only_the_newest_state_and_the_kept_weights_stay(whole: Callable[[str], Path]) -> None:

@@ -78,9 +78,11 @@ def test_every_choice_within_a_line_is_taken_now_and_then() -> None:
         ),
         ("water, ice", "water ice", "got 'mon: water ice'"),
         ("partner: fire\n", "partner: fire\nAsh runs.\n", "got 'Ash runs.'"),
-        ("Five.", "[Five|Fifth.", r"want choices such as '\[this\|that\]', none .*, got '\[Five\|Fifth\.'"),
+        ("Five.", "[Five|Fifth.", r"want choices such as '\[this\|that\]', .*, got '\[Five\|Fifth\.'"),
         ("Five.", "[Five|[Fifth|5th]].", "none within another"),
         ("Five.", "[Five].", "The lost ball: want choices"),
+        ("Five.", "Five|Fifth.", "The lost ball: want choices"),
+        ("Five.", "[Five|Fifth|Five].", "all different"),
         ("Five.\n\n", "Five.\n", "The lost ball: 5 steps; at least 6 are needed, blank lines between them"),
     ],
 )

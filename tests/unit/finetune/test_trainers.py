@@ -121,6 +121,12 @@ def test_compiled_it_takes_the_same_steps(compiler_cache: Path) -> None:
     assert difference(plain.average(), compiled.average()) < 1e-5
 
 
+def test_without_a_compiler_there_is_no_compiled_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ValueError, match="there is no no-such-compiler: install one"):
+        create("torch", dataclasses.replace(PLAN, compiled=True))
+
+
 def test_accumulated_batches_count_as_one(trainer_name: str) -> None:
     [batch] = random_batches(1, rows=4)
     whole, halves = create(trainer_name), create(trainer_name)
