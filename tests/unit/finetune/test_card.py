@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -93,7 +94,8 @@ def test_its_example_runs_to_the_end_of_the_context(
     [example] = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     monkeypatch.chdir(carded.parent)
     # Without an end the model goes on to where there is no more room.
-    exec(example.replace("do_sample=True", "do_sample=True, min_length=256"), names := {})  # noqa: S102 - ours
+    names: dict[str, Any] = {}
+    exec(example.replace("do_sample=True", "do_sample=True, min_length=256"), names)  # noqa: S102 - ours
     assert names["text"].shape == (1, 256)
     assert capsys.readouterr().out.startswith("Ash and Misty are on a date when")
 

@@ -174,18 +174,18 @@ def test_the_command_takes_storylines_by_folder_and_beats_by_share(tmp_path: Pat
         assert result.exit_code == 0, result.output
         return read_documents(tmp_path / "train.txt")
 
-    both = [f"--storylines={folder}" for folder in FOLDERS]
+    folders = ("plots/second", "storylines")
     for share in (0.0, 1.0):
-        expected = list(compose(CORPUS, 1, 30, FOLDERS, share))
-        assert composed(*both, f"--beats-share={share}") == expected
-        assert list(compose(CORPUS, 1, 30, ("storylines",), share)) == composed(f"--beats-share={share}")
-    assert composed(*both, "--beats-share=0") != composed("--beats-share=0")
+        given = [f"--beats-share={share}", *(f"--storylines={folder}" for folder in folders)]
+        assert composed(*given) == list(compose(CORPUS, 1, 30, folders, share))
+        assert composed(f"--beats-share={share}") == list(compose(CORPUS, 1, 30, ("storylines",), share))
+    assert composed("--beats-share=0") != composed("--beats-share=0", "--storylines=plots/second")
 
 
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--storylines=typo", "'--storylines': no *.txt in"),
+        ("--storylines=typo", "--storylines: no *.txt in"),
         ("--beats-share=1.5", "'--beats-share': 1.5 is not in the range 0<=x<=1"),
         ("--beats-share=nan", "the share of beats is nan and may be from 0 to 1"),
     ],
