@@ -13,8 +13,8 @@ from server.engine import MAX_SEED, MAX_TEMPERATURE, FinishReason
 # One request and its answer, for the OpenAPI document.
 _ASKED = {"prefix": "Ash and Pikachu were", "length": 40, "seed": 7}
 _TEXT = (
-    "Ash and Pikachu were on the road to Maiden's Peak when a solemnown runs behind them and begins to slide down the"
-    " whole way."
+    "Ash and Pikachu were the first to climb the tower on the steepest road to Cyllage City, but the hundredth visitor is"
+    " a puppet."
 )
 _ANSWER = {
     "text": _TEXT,
@@ -28,8 +28,8 @@ _ANSWER = {
 }
 _EVENTS = (
     event('{"ahead": 3, "seconds": 0.4}', "waiting")
-    + event('{"text": "Ash and Pikachu were on the road"}')
-    + event('{"text": " to Maiden\'s Peak when a solemnown runs behind them"}')
+    + event('{"text": "Ash and Pikachu were the first to climb the tower"}')
+    + event('{"text": " on the steepest road to Cyllage City"}')
     + HEARTBEAT
     + event(json.dumps(_ANSWER), "done")
 )
