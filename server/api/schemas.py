@@ -13,8 +13,8 @@ from server.engine import MAX_SEED, MAX_TEMPERATURE, FinishReason
 # One request and its answer, for the OpenAPI document.
 _ASKED = {"prefix": "Ash and Pikachu were", "length": 40, "seed": 7}
 _TEXT = (
-    "Ash and Pikachu were the first to climb the tower on the steepest road to Cyllage City, but the hundredth visitor is"
-    " a puppet."
+    "Ash and Pikachu were the first to climb the tower on the steepest road to Cyllage City, but the hundredth visitor"
+    " is a puppet."
 )
 _ANSWER = {
     "text": _TEXT,

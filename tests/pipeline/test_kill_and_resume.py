@@ -33,6 +33,8 @@ class Run:
     def __init__(self, given: Given, folder: Path, trainer: str, compiled: bool) -> None:
         self.state, self.checkpoint = folder / "state/run1", folder / "checkpoint/run1"
         self._log = folder / "log"
+        self.compiled = folder / "compiled"  # what PyTorch's compiler leaves
+        self._environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(self.compiled)}
         places = {"state_dir": self.state.parent, "checkpoint_dir": self.checkpoint.parent}
         data = {"dataset": given.dataset, "vocabulary": given.vocabulary}
         others = {"trainer": trainer, "threads": 1, "patience": 100, "sample_length": 8}
@@ -46,7 +48,7 @@ class Run:
     def started(self) -> Iterator[subprocess.Popen[bytes]]:
         """Killed in the end, if it is still there."""
         with self._log.open("ab") as log:
-            process = subprocess.Popen(self._command, cwd=ROOT, stdout=log, stderr=log)
+            process = subprocess.Popen(self._command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
         try:
             yield process
         finally:
@@ -120,7 +122,7 @@ def test_a_killed_run_ends_like_one_that_was_not(
             killed.kill_after_a_while(chance)
         assert not killed.checkpoint.exists()
         if compiled:  # anew, and not as the first process left it
-            shutil.rmtree(killed.state.parent / ".compiled")
+            shutil.rmtree(killed.compiled)
         with killed.started() as last:
             killed.finish(last)
         whole.finish(alone)
