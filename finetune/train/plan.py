@@ -31,9 +31,7 @@ class Plan:
     averaging: float = 0.99  # how much of the running average of the weights survives a step; 0: no average
     clip: float = 1.0  # the gradient's norm at most
     only_train_transformer_layers: bool = False  # embeddings and the last norm stay as they are
-    compiled: bool = (
-        False  # PyTorch's compiler translates the step first: half a minute, then half again as fast
-    )
+    compiled: bool = False  # the step goes through PyTorch's compiler first
     save_every: int = 100  # steps between saves, each with an evaluation and samples
     patience: int = 5  # evaluations without improvement that end the run
     keep: str = "best"  # the averaged weights that did best on the held-out texts, or the "last"

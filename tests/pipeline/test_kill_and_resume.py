@@ -33,8 +33,8 @@ class Run:
     def __init__(self, given: Given, folder: Path, trainer: str, compiled: bool) -> None:
         self.state, self.checkpoint = folder / "state/run1", folder / "checkpoint/run1"
         self._log = folder / "log"
-        self.compiled = folder / "compiled"  # what PyTorch's compiler leaves
-        self._environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(self.compiled)}
+        self.compiler_cache = folder / "compiled"
+        self._environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(self.compiler_cache)}
         places = {"state_dir": self.state.parent, "checkpoint_dir": self.checkpoint.parent}
         data = {"dataset": given.dataset, "vocabulary": given.vocabulary}
         others = {"trainer": trainer, "threads": 1, "patience": 100, "sample_length": 8}
@@ -122,7 +122,7 @@ def test_a_killed_run_ends_like_one_that_was_not(
             killed.kill_after_a_while(chance)
         assert not killed.checkpoint.exists()
         if compiled:  # anew, and not as the first process left it
-            shutil.rmtree(killed.compiled)
+            shutil.rmtree(killed.compiler_cache)
         with killed.started() as last:
             killed.finish(last)
         whole.finish(alone)
