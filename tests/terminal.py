@@ -88,6 +88,17 @@ class Terminal:
         seen, self._shown = self._shown[:end], self._shown[end:]
         return seen
 
+    def wait_until_it_listens(self, within: float = 30) -> None:
+        """Until it sleeps, waiting for a key.
+
+        Python's input() misses a Ctrl-C that arrives while it takes in the key before, which no hand is fast
+        enough for.
+        """
+        give_up = time.monotonic() + within
+        while Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2][0] != "S":
+            assert time.monotonic() < give_up, "it never slept"
+            time.sleep(0.01)
+
     def end(self, within: float = 30) -> tuple[int, str]:
         """Wait for its end; its exit status and what it has shown since the last wait."""
         give_up = time.monotonic() + within

@@ -97,7 +97,10 @@ def test_ctrl_c_stops_a_text_and_asks_for_the_next(start: Callable[..., Terminal
     terminal.type("Misty" + ENTER)
     assert len(answers(terminal.wait_for(END))) == 1
     terminal.wait_for(ASKS)
-    terminal.type("half a prompt" + CTRL_C)
+    terminal.type("half a prompt")
+    terminal.wait_for("half a prompt")
+    terminal.wait_until_it_listens()
+    terminal.type(CTRL_C)
     terminal.wait_for(ASKS)
     terminal.type("/quit" + ENTER)
     assert terminal.end()[0] == 0
