@@ -30,7 +30,7 @@ CORPUS = Path(__file__).parents[3] / "corpus"
 BEATS = CORPUS / "beats"
 SLOTS = read_slots()
 REGIONS: list[str] = sorted(SLOTS["regions"])
-FOLDERS = ("storylines", "plots/first", "plots/second")
+FOLDERS = ("storylines", "plots/first", "plots/second", "plots/core")
 STORYLINES = [storyline for folder in FOLDERS for storyline in read_storylines(CORPUS / folder)]
 
 
