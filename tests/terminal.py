@@ -89,14 +89,14 @@ class Terminal:
         return seen
 
     def wait_until_it_listens(self, within: float = 30) -> None:
-        """Until it sleeps, waiting for a key.
+        """Until it sleeps, waiting for a key. Wait first for what was typed to be shown: its keys may be on the way.
 
         Python's input() misses a Ctrl-C that arrives while it takes in the key before, which no hand is fast
         enough for.
         """
         give_up = time.monotonic() + within
-        while Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2][0] != "S":
-            assert time.monotonic() < give_up, "it never slept"
+        while (state := Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2][0]) != "S":
+            assert time.monotonic() < give_up, f"it never slept, its state is {state}"
             time.sleep(0.01)
 
     def end(self, within: float = 30) -> tuple[int, str]:
