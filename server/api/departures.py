@@ -82,7 +82,7 @@ def cancel_if_reader_leaves(generation: Generation) -> None:
 
     @after_this_request
     def cancel_when_sent(response: Response) -> Response:
-        response.call_on_close(generation.cancel)  # harmless if it is done
+        response.call_on_close(generation.cancel)
         return response
 
     if (connection := _connection()) is not None:

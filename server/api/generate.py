@@ -144,7 +144,7 @@ def _begin(question: _Question, prefix_field: str = "prefix") -> _Begun:
             f"It is {error.tokens} tokens long and may be {error.limit} at most"
             f" (n_ctx {error.limit + 1}, one of them for the answer); shorten it",
         ) from None
-    follow(begun.generation)  # first, for a generation that is over is cancelled too
+    follow(begun.generation)
     cancel_if_reader_leaves(begun.generation)
     return begun
 

@@ -109,6 +109,9 @@ class Engine:
         self._pace = pace
         self._demand = Demand()
         self._lock = threading.Lock()
+        # Ctrl-C may strike within the standard library's Python code. So it is always notify_all, since behind a
+        # notify cut short the next may spend itself on a thread that is awake already; and always `with self._lock`,
+        # written in C, since cut short `with self._work` may leave it locked.
         self._work = threading.Condition(self._lock)
         self._closed = False
         self._retired = False
@@ -147,7 +150,7 @@ class Engine:
         ]
         generation = Generation(len(tokens), params, samples, timeout)
         max_tokens = min(len(tokens) + params.length, self.hparams.n_ctx)
-        with self._work:
+        with self._lock:
             if not self.alive:
                 raise EngineClosedError("the engine is closed")
             has_room = self._scheduler.has_room(params.nsamples)
@@ -159,7 +162,7 @@ class Engine:
             self._demand.admit()
             for index, sample in enumerate(samples, params.first_sample):
                 self._scheduler.add(Sequence(generation, sample, index, list(tokens), max_tokens))
-            self._work.notify()
+            self._work.notify_all()
         return generation
 
     @property
@@ -200,9 +203,9 @@ class Engine:
 
     def limit_blocks(self, n: int) -> None:
         """Let the key/value cache use n blocks at most, or as many as it has used already; enough for n_ctx tokens."""
-        with self._work:
+        with self._lock:
             self._kv_blocks.limit(max(n, blocks_for(self.hparams.n_ctx)))
-            self._work.notify()
+            self._work.notify_all()
 
     @property
     def used_blocks(self) -> int:
@@ -211,16 +214,16 @@ class Engine:
 
     def retire(self) -> None:
         """Take nothing new, finish what was begun, also what waits, and stop the thread. Harmless twice."""
-        with self._work:
+        with self._lock:
             self._retired = True
-            self._work.notify()
+            self._work.notify_all()
         self._thread.join()
 
     def close(self) -> None:
         """Stop the thread after its present step; what has not ended fails with EngineClosedError. Harmless twice."""
-        with self._work:
+        with self._lock:
             self._closed = True
-            self._work.notify()
+            self._work.notify_all()
         self._thread.join()
 
     def _run(self) -> None:
@@ -246,7 +249,7 @@ class Engine:
 
     def _next_batch(self) -> list[Slice]:
         """Wait for something to compute; an empty list when the engine is closed."""
-        with self._work:
+        with self._lock:
             while not self._closed:
                 if batch := self._scheduler.schedule():
                     return batch

@@ -60,6 +60,7 @@ class Generation:
     EngineFailedError, DeadlineExceededError or EngineClosedError where that is how it ended.
     prompt_logprobs: of each of the prompt's tokens but the first, where they were asked for; complete with the first
     new token.
+    cancelled: whether it was given up before it was done.
     """
 
     def __init__(
@@ -73,7 +74,8 @@ class Generation:
         self.deadline = self.timing.submitted + timeout
         self.cancelled = False
         self._error: EngineError | None = None
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # held by `with`: of a Condition, Ctrl-C can prevent that it is let go
+        self._changed = threading.Condition(self._lock)
         self._awaiting_piece = 0  # how many readers want to be woken by the next piece
 
     @property
@@ -84,7 +86,7 @@ class Generation:
     def result(self, timeout: float = math.inf) -> list[Sample]:
         """Wait until it is done. Raises TimeoutError after `timeout` seconds; the generation then goes on."""
         give_up = time.monotonic() + timeout
-        with self._changed:
+        with self._lock:
             while not self.done:
                 if time.monotonic() >= give_up:
                     raise TimeoutError(f"not done after {timeout} s")
@@ -106,7 +108,7 @@ class Generation:
         ended = False
         try:
             while not ended:
-                with self._changed:
+                with self._lock:
                     settled = self._wait_for_more_than(shown, idle)
                     ended, error = self.done, self._error
                     pieces = [
@@ -121,7 +123,7 @@ class Generation:
                 if not pieces and not ended:
                     yield None
                 if (seconds := pause()) and not ended:
-                    with self._changed:
+                    with self._lock:
                         self._changed.wait_for(lambda: self.done, seconds)
         finally:
             if not ended:
@@ -150,8 +152,9 @@ class Generation:
         return [sample.detokenizer.settled for sample in self.samples]
 
     def cancel(self) -> None:
-        """Give it up: its places are free from the next step on. Harmless when it is done, or twice."""
-        self.cancelled = True
+        """Give it up: its places are free from the next step on. Changes nothing once it is done."""
+        with self._lock:
+            self.cancelled |= not self.done
 
     # What follows is for the engine.
 
@@ -161,7 +164,7 @@ class Generation:
         Only those are woken who wait for the next piece: the others wait for the end, and waking them would
         cost every step.
         """
-        with self._changed:
+        with self._lock:
             self.timing.first_token = min(self.timing.first_token, time.monotonic())
             sample.tokens.append(token)
             stopped = sample.detokenizer.push(token)
@@ -171,7 +174,7 @@ class Generation:
 
     def finish(self, sample: Sample, reason: FinishReason) -> None:
         """End a sample."""
-        with self._changed:
+        with self._lock:
             sample.detokenizer.finish()
             sample.finish_reason = reason
             sample.done = True
@@ -184,6 +187,6 @@ class Generation:
 
     def fail(self, error: EngineError) -> None:
         """End all of it with an error, which every reader is given."""
-        with self._changed:
+        with self._lock:
             self._error = error
             self._changed.notify_all()

@@ -136,7 +136,7 @@ def _submit(asked: CompletionRequest, prompts: list[Prompt], engine: Engine) -> 
             for generation in generations:
                 generation.cancel()
             raise
-        follow(generations[-1])  # first, for a generation that is over is cancelled too
+        follow(generations[-1])
         cancel_if_reader_leaves(generations[-1])
     return generations
 

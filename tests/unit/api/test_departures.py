@@ -10,6 +10,8 @@ import pytest
 
 from server.api.departures import Departures
 from server.engine import Generation, SamplingParams
+from server.engine.detokenizer import Detokenizer
+from server.engine.generation import Sample
 from tests.unit.api.conftest import Small
 
 
@@ -21,7 +23,7 @@ def ours_and_theirs() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 def generation() -> Generation:
-    return Generation(1, SamplingParams(length=1), [])
+    return Generation(1, SamplingParams(length=1), [Sample(Detokenizer([]))])
 
 
 def is_cancelled(generation: Generation, within: float = 30) -> bool:

@@ -1,10 +1,14 @@
 """The engine's promises, kept over a real (tiny) GPT-2."""
 
+import itertools
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from random import Random
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -341,6 +345,14 @@ def test_closing_a_stream_behind_its_end_changes_nothing(bench: Bench) -> None:
     pieces = generation.stream()
     next(pieces)
     pieces.close()
+    assert not generation.cancelled
+
+
+def test_a_text_that_is_done_cannot_be_given_up(bench: Bench) -> None:
+    """Its reader may leave before the server has taken its leave of him."""
+    generation = bench.submit(length=5)
+    generation.result(timeout=30)
+    generation.cancel()
     assert not generation.cancelled
 
 
@@ -687,3 +699,47 @@ def test_closing_fails_what_has_not_ended(bench: Bench) -> None:
             generation.result(timeout=1)
     with pytest.raises(EngineClosedError):
         bench.submit()
+
+
+def test_ctrl_c_at_any_moment_leaves_an_engine_that_can_be_closed(tiny_checkpoint: Checkpoint) -> None:
+    """In each line of `threading` that asking for a text and waiting for it runs through."""
+    for moment in itertools.count():
+        # Not a fixture's: at its end one that cannot be closed would be waited for.
+        bench = Bench(tiny_checkpoint, 2, 2, 2 * blocks_for(tiny_checkpoint.hparams.n_ctx), math.inf, 0)
+        struck = interrupted(partial(ask_and_wait, bench), moment)
+        time.sleep(0.05)  # for what the engine was told of, and to wait again
+        closing = threading.Thread(target=bench.engine.close, daemon=True)
+        closing.start()
+        closing.join(timeout=10)
+        assert not closing.is_alive(), f"Ctrl-C at moment {moment} is followed by a wait without end"
+        if not struck:
+            break
+    assert moment > 20, "Ctrl-C came too rarely to mean anything"
+
+
+def ask_and_wait(bench: Bench) -> None:
+    bench.submit(length=3).result(timeout=30)
+
+
+def interrupted(work: Callable[[], object], moment: int) -> bool:
+    """Do it, with Ctrl-C at the moment of this number, counted in the lines of `threading`; False where it has less."""
+    moments = itertools.count()
+
+    def strike(frame: FrameType, event: str, _: object) -> Any:  # noqa: ANN401 - as typeshed has it
+        if frame.f_code.co_filename != threading.__file__:
+            return None
+        if event in ("call", "line") and next(moments) == moment:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return strike
+
+    before = sys.gettrace()
+    sys.settrace(strike)
+    try:
+        work()
+    except (KeyboardInterrupt, RuntimeError) as error:  # the latter where Condition.wait was struck without its lock
+        assert "un-acquired lock" in str(error) or isinstance(error, KeyboardInterrupt)
+        return True
+    finally:
+        sys.settrace(before)
+    return False
