@@ -14,12 +14,12 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from finetune.compose.leads import choose_leads
+from finetune.compose.slots import read_slots
 from finetune.compose.storylines import Storyline, read_storylines
 from finetune.console import FOLDER
-from finetune.documents import write_documents
+from finetune.documents import read_documents, write_documents
 from server.commands.console import examples
-
-SLOTS_FILE = Path(__file__).with_name("slots.json")
 
 SLOT = re.compile(r"\{(\w+)\}")
 # Opening a line, a sentence or a quotation.
@@ -34,6 +34,7 @@ INDEFINITE = re.compile(r"^an? ")
 PRONOUNS = {"she": ("she", "her", "her"), "he": ("he", "him", "his")}
 TEAM_ROCKET_SHARE = 0.5
 BEATS_SHARE = 0.15
+LEADS_SHARE = 0.5
 
 
 Beats = dict[str, list[str]]
@@ -67,11 +68,22 @@ Cast = dict[str, str]
     default=BEATS_SHARE,
     help="The share of the episodes that is made of beats, from 0 to 1.",
 )
+@click.option(
+    "--leads",
+    type=FOLDER,
+    help="A prepared folder; half of the episodes from storylines begin with the first sentences of one of its texts.",
+)
 @click.option("--count", type=click.IntRange(min=1), default=30_000, help="Episodes to compose.")
 @click.option("--seed", default=1, help="The same seed gives the same episodes.")
 @click.option("--out", type=FOLDER, required=True, help="The folder to write train.txt into.")
 def command(
-    corpus: Path, storylines: tuple[str, ...], beats_share: float, count: int, seed: int, out: Path
+    corpus: Path,
+    storylines: tuple[str, ...],
+    beats_share: float,
+    leads: Path | None,
+    count: int,
+    seed: int,
+    out: Path,
 ) -> None:
     """Compose base text from the corpus's storylines and beats."""
     if (out / "held-out.txt").exists():
@@ -82,7 +94,8 @@ def command(
                 f"no *.txt in {corpus / folder}: name a folder of storylines in {corpus}",
                 param_hint="--storylines",
             )
-    episodes = compose(corpus, seed, count, storylines, beats_share)
+    lead_texts = read_documents(leads / "train.txt") if leads else []
+    episodes = compose(corpus, seed, count, storylines, beats_share, lead_texts)
     out.mkdir(parents=True, exist_ok=True)
     write_documents(out / "train.txt", tqdm(episodes, total=count, unit="episode", desc="composing"))
 
@@ -102,26 +115,32 @@ class NobodyFitsError(LookupError):
     """A region has no Pokémon of the types that a storyline wants."""
 
 
-def read_slots() -> dict[str, Any]:
-    """What may fill a slot: common lists, and per region its companions, towns and Pokémon by type."""
-    slots: dict[str, Any] = json.loads(SLOTS_FILE.read_text(encoding="utf-8"))
-    return slots
-
-
 def choose_cast(
-    slots: dict[str, Any], region: str, chance: random.Random, types: Mapping[str, list[str]] | None = None
+    slots: dict[str, Any],
+    region: str,
+    chance: random.Random,
+    types: Mapping[str, list[str]] | None = None,
+    lead: str = "",
 ) -> Cast:
     """One value for every slot, all different, with moves that suit the types of those who use them.
 
     `types` says of which types `mon`, `wild` and `partner` may be. Raises NobodyFitsError when the region has none.
+    The companions, towns and Pokémon that `lead` names are in the cast where that is possible.
     """
     local = slots["regions"][region]
-    friend, friend2 = chance.sample(local["companions"], 2)
+
+    def named_first(names: list[str]) -> list[str]:
+        """Two of them."""
+        named = [name for name in names if is_named(name, lead)]
+        others = [name for name in names if name not in named]
+        return [*named, *chance.sample(others, min(2, len(others)))][:2]
+
+    friend, friend2 = named_first(local["companions"])
     pronoun = chance.choice(sorted(PRONOUNS))
     pronoun2 = next(other for other in PRONOUNS if other != pronoun)
     they, them, their = PRONOUNS[pronoun]
     they2, them2, their2 = PRONOUNS[pronoun2]
-    town, town2 = chance.sample(local["towns"], 2)
+    town, town2 = named_first(local["towns"])
     chosen: dict[str, str] = {}  # name -> type
     for slot, among in (("partner", "partners"), ("mon", "wild"), ("wild", "wild")):
         wanted = (types or {}).get(slot, local[among])
@@ -133,7 +152,9 @@ def choose_cast(
         ]
         if not fitting:
             raise NobodyFitsError(f"{region} has no {slot} of type {' or '.join(wanted)}")
-        name, kind = chance.choice(fitting)
+        # Whoever is met later, somebody's Pokémon, is not the one that the lead has spoken of.
+        among_named = [one for one in fitting if is_named(one[0], lead) == (slot != "mon")]
+        name, kind = chance.choice(among_named or fitting)
         chosen[name] = kind
     (partner, partner_type), (mon, mon_type), (other, _) = chosen.items()
     move = chance.choice(slots["moves"][mon_type])
@@ -162,6 +183,11 @@ def choose_cast(
         "item": chance.choice(slots["items"]),
         "gadget": chance.choice(slots["gadgets"]),
     }
+
+
+def is_named(name: str, text: str) -> bool:
+    """Whether the text has the name, as a word of its own."""
+    return name in text and re.search(rf"\b{re.escape(name)}\b", text) is not None
 
 
 def fill(line: str, cast: Cast, mentioned: set[str] | None = None) -> str:
@@ -230,22 +256,27 @@ def compose_from_beats(region: str, beats: Beats, slots: dict[str, Any], chance:
 
 
 def compose_from_storyline(
-    storyline: Storyline, regions: list[str], slots: dict[str, Any], chance: random.Random
+    storyline: Storyline, regions: list[str], slots: dict[str, Any], chance: random.Random, lead: str = ""
 ) -> str:
     """One episode of three or four paragraphs, set in one of `regions` that has the Pokémon it needs.
 
-    Raises NobodyFitsError when none of them has.
+    It begins with `lead` and, if it can, stays with whom that names. Raises NobodyFitsError when no region has them.
     """
-    for region in chance.sample(regions, len(regions)):
+
+    def strangers(region: str) -> int:
+        return -sum(is_named(name, lead) for name in slots["regions"][region]["companions"])
+
+    for region in sorted(chance.sample(regions, len(regions)), key=strangers):
         try:
-            cast = choose_cast(slots, region, chance, storyline.types)
+            cast = choose_cast(slots, region, chance, storyline.types, lead)
         except NobodyFitsError:
             continue
         mentioned: set[str] = set()
-        return "\n\n".join(
+        first, *rest = (
             " ".join(fill(line, cast, mentioned) for line in paragraph)
             for paragraph in storyline.tell(chance)
         )
+        return "\n\n".join([f"{lead} {first}".lstrip(), *rest])
     raise NobodyFitsError(f"{storyline.title}: no region has {storyline.types}")
 
 
@@ -255,8 +286,11 @@ def compose(
     count: int,
     folders: Sequence[str] = ("storylines",),
     beats_share: float = BEATS_SHARE,
+    lead_texts: Sequence[str] = (),
 ) -> Iterator[str]:
     """`count` episodes; regions and the storylines of `folders` in turn, `beats_share` (0 to 1) of them from beats.
+
+    With `lead_texts`, half of the others begin as one of them does and go on with a storyline that resembles that.
 
     Number i depends on (seed, i) alone: a longer run begins with a shorter one. Raises FileNotFoundError and ValueError
     for what cannot be read (beats are read only if there is a share for them), NobodyFitsError for a storyline that no
@@ -266,6 +300,7 @@ def compose(
         raise ValueError(f"the share of beats is {beats_share} and may be from 0 to 1")
     beats = read_beats(corpus / "beats") if beats_share else {}
     storylines = [storyline for folder in folders for storyline in read_storylines(corpus / folder)]
+    leads = choose_leads(lead_texts, storylines)
     slots = read_slots()
     regions = sorted(slots["regions"])
     for number in range(count):
@@ -273,5 +308,9 @@ def compose(
         if chance.random() < beats_share:
             region = regions[number % len(regions)]
             yield compose_from_beats(region, beats[region], slots, chance)
+        elif leads and chance.random() < LEADS_SHARE:
+            lead = chance.choice(leads)
+            storyline = storylines[chance.choice(lead.plots)]
+            yield compose_from_storyline(storyline, regions, slots, chance, lead.tell(chance))
         else:
             yield compose_from_storyline(storylines[number % len(storylines)], regions, slots, chance)

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from finetune.compose.compose import read_slots
+from finetune.compose.slots import read_slots
 from finetune.console import FOLDER
 from finetune.documents import read_documents, write_documents
 from server.commands.console import examples

@@ -21,8 +21,8 @@ from finetune.compose.compose import (
     fill,
     fits,
     read_beats,
-    read_slots,
 )
+from finetune.compose.slots import read_slots
 from finetune.compose.storylines import Storyline, read_storylines
 from finetune.documents import read_documents
 

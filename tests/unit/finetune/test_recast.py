@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from finetune.compose.compose import read_slots
 from finetune.compose.recast import command, recast
+from finetune.compose.slots import read_slots
 from finetune.documents import read_documents, write_documents
 
 SLOTS = read_slots()

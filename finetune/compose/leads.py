@@ -1,0 +1,65 @@
+"""Leads: sentences from elsewhere with which a composed episode begins, before a plot that resembles them.
+
+A reader begins an episode with whatever comes to mind, which no plot foresaw. From leads a model learns the way from
+there into a plot, with the names that were brought along.
+"""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from finetune.compose.recast import recast
+from finetune.compose.storylines import Storyline
+
+_BETWEEN_SENTENCES = re.compile(r'(?:(?<=[.!?])|(?<=[.!?]")) (?=["A-Z])')
+_WORD = re.compile(r"[a-z]{3,}")
+_STEM = 5  # letters: arrest, arrested and arresting are one word
+_PLOTS = 5
+_RECAST_SHARE = 0.5
+_LENGTHS, _LENGTH_WEIGHTS = [1, 2, 3], [7, 2, 1]
+
+
+@dataclass(frozen=True)
+class Lead:
+    """sentences: the first of a text, three at most. plots: the numbers of those most like the first of them, or all."""
+
+    sentences: list[str]
+    plots: list[int]
+
+    def tell(self, chance: random.Random) -> str:
+        """Mostly one sentence; every other time in another region."""
+        [length] = chance.choices(_LENGTHS, _LENGTH_WEIGHTS)
+        text = " ".join(self.sentences[:length])
+        return recast(text, chance) if chance.random() < _RECAST_SHARE else text
+
+
+def choose_leads(texts: Sequence[str], storylines: Sequence[Storyline]) -> list[Lead]:
+    """One of every text, with the storylines whose words it shares, rare words counting more.
+
+    The measure is the cosine between vectors of inverse document frequencies, a storyline being a document.
+    """
+    words = [_words(" ".join(line for step in storyline.steps for line in step)) for storyline in storylines]
+    frequency = Counter(word for each in words for word in each)
+    column = {word: number for number, word in enumerate(frequency)}
+    weight = np.array([np.log(len(storylines) / count) for count in frequency.values()], np.float32)
+    vectors = np.zeros((len(storylines), len(column)), np.float32)
+    for row, each in zip(vectors, words, strict=True):
+        here = [column[word] for word in each]
+        row[here] = weight[here]
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+    leads = []
+    for text in texts:
+        sentences = _BETWEEN_SENTENCES.split(text.split("\n\n")[0])[: max(_LENGTHS)]
+        known = [column[word] for word in _words(sentences[0]) if word in column]
+        likeness = vectors[:, known] @ weight[known]
+        nearest = np.argsort(-likeness, kind="stable")
+        leads.append(Lead(sentences, nearest[:_PLOTS].tolist() if likeness.any() else nearest.tolist()))
+    return leads
+
+
+def _words(text: str) -> set[str]:
+    return {word[:_STEM] for word in _WORD.findall(text.lower())}
