@@ -25,7 +25,7 @@ _LENGTHS, _LENGTH_WEIGHTS = [1, 2, 3], [7, 2, 1]
 
 @dataclass(frozen=True)
 class Lead:
-    """sentences: the first of a text, three at most. plots: the numbers of those most like the first of them, or all."""
+    """sentences: the first of a text, three at most. plots: the numbers of those most like its first, or all."""
 
     sentences: list[str]
     plots: list[int]
