@@ -4,6 +4,7 @@ A storyline is a whole plot, each step of which can be said in several ways; a b
 Both have slots in braces (corpus/README.md lists them), and one cast fills the slots of a whole episode.
 """
 
+import itertools
 import json
 import random
 import re
@@ -15,7 +16,7 @@ import click
 from tqdm import tqdm
 
 from finetune.compose.leads import choose_leads
-from finetune.compose.slots import read_slots
+from finetune.compose.slots import is_named, read_slots
 from finetune.compose.storylines import Storyline, read_storylines
 from finetune.console import FOLDER
 from finetune.documents import read_documents, write_documents
@@ -53,6 +54,10 @@ Cast = dict[str, str]
             "pokegen compose --storylines storylines --storylines plots/first --beats-share 0 \\\n"
             "    --count 60000 --out run/data/composed",
         ),
+        (
+            "half of them with the beginnings of other texts",
+            "pokegen compose --storylines plots/core --beats-share 0 --leads run/data/shorts --out run/data/leads",
+        ),
     ),
 )
 @click.option("--corpus", type=FOLDER, default=Path("corpus"), help="The folder of beats and storylines.")
@@ -71,7 +76,7 @@ Cast = dict[str, str]
 @click.option(
     "--leads",
     type=FOLDER,
-    help="A prepared folder; half of the episodes from storylines begin with the first sentences of one of its texts.",
+    help=f"A prepared folder: {LEADS_SHARE:.0%} of the episodes from storylines begin as one of its texts does.",
 )
 @click.option("--count", type=click.IntRange(min=1), default=30_000, help="Episodes to compose.")
 @click.option("--seed", default=1, help="The same seed gives the same episodes.")
@@ -125,22 +130,23 @@ def choose_cast(
     """One value for every slot, all different, with moves that suit the types of those who use them.
 
     `types` says of which types `mon`, `wild` and `partner` may be. Raises NobodyFitsError when the region has none.
-    The companions, towns and Pokémon that `lead` names are in the cast where that is possible.
+    Where that is possible, the companions, the towns and Ash's Pokémon are those that `lead` names, `wild` is one of
+    its others, and `mon`, which is somebody's whom nobody has met yet, is none of them.
     """
     local = slots["regions"][region]
 
-    def named_first(names: list[str]) -> list[str]:
-        """Two of them."""
-        named = [name for name in names if is_named(name, lead)]
+    def two_of(names: list[str]) -> list[str]:
+        """Those that the lead names in its order, then others by chance."""
+        named = sorted((name for name in names if is_named(name, lead)), key=lead.index)
         others = [name for name in names if name not in named]
         return [*named, *chance.sample(others, min(2, len(others)))][:2]
 
-    friend, friend2 = named_first(local["companions"])
+    friend, friend2 = two_of(local["companions"])
     pronoun = chance.choice(sorted(PRONOUNS))
     pronoun2 = next(other for other in PRONOUNS if other != pronoun)
     they, them, their = PRONOUNS[pronoun]
     they2, them2, their2 = PRONOUNS[pronoun2]
-    town, town2 = named_first(local["towns"])
+    town, town2 = two_of(local["towns"])
     chosen: dict[str, str] = {}  # name -> type
     for slot, among in (("partner", "partners"), ("mon", "wild"), ("wild", "wild")):
         wanted = (types or {}).get(slot, local[among])
@@ -152,9 +158,8 @@ def choose_cast(
         ]
         if not fitting:
             raise NobodyFitsError(f"{region} has no {slot} of type {' or '.join(wanted)}")
-        # Whoever is met later, somebody's Pokémon, is not the one that the lead has spoken of.
-        among_named = [one for one in fitting if is_named(one[0], lead) == (slot != "mon")]
-        name, kind = chance.choice(among_named or fitting)
+        preferred = [one for one in fitting if is_named(one[0], lead) is (slot != "mon")]
+        name, kind = chance.choice(preferred or fitting)
         chosen[name] = kind
     (partner, partner_type), (mon, mon_type), (other, _) = chosen.items()
     move = chance.choice(slots["moves"][mon_type])
@@ -183,11 +188,6 @@ def choose_cast(
         "item": chance.choice(slots["items"]),
         "gadget": chance.choice(slots["gadgets"]),
     }
-
-
-def is_named(name: str, text: str) -> bool:
-    """Whether the text has the name, as a word of its own."""
-    return name in text and re.search(rf"\b{re.escape(name)}\b", text) is not None
 
 
 def fill(line: str, cast: Cast, mentioned: set[str] | None = None) -> str:
@@ -260,13 +260,17 @@ def compose_from_storyline(
 ) -> str:
     """One episode of three or four paragraphs, set in one of `regions` that has the Pokémon it needs.
 
-    It begins with `lead` and, if it can, stays with whom that names. Raises NobodyFitsError when no region has them.
+    It begins with `lead` and is set in the region that has most of the companions that it names, or else of the towns,
+    or of the Pokémon. Raises NobodyFitsError when no region has the Pokémon that the storyline needs.
     """
 
-    def strangers(region: str) -> int:
-        return -sum(is_named(name, lead) for name in slots["regions"][region]["companions"])
+    def familiar(region: str) -> list[int]:
+        local = slots["regions"][region]
+        pokemon = itertools.chain(*local["partners"].values(), *local["wild"].values())
+        names = (local["companions"], [*local["towns"], region.capitalize()], pokemon)
+        return [sum(is_named(name, lead) for name in each) for each in names]
 
-    for region in sorted(chance.sample(regions, len(regions)), key=strangers):
+    for region in sorted(chance.sample(regions, len(regions)), key=familiar, reverse=True):
         try:
             cast = choose_cast(slots, region, chance, storyline.types, lead)
         except NobodyFitsError:
@@ -290,7 +294,7 @@ def compose(
 ) -> Iterator[str]:
     """`count` episodes; regions and the storylines of `folders` in turn, `beats_share` (0 to 1) of them from beats.
 
-    With `lead_texts`, half of the others begin as one of them does and go on with a storyline that resembles that.
+    With `lead_texts`, LEADS_SHARE of the others begin as one of them does and go on with a storyline that resembles it.
 
     Number i depends on (seed, i) alone: a longer run begins with a shorter one. Raises FileNotFoundError and ValueError
     for what cannot be read (beats are read only if there is a share for them), NobodyFitsError for a storyline that no

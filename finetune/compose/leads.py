@@ -15,7 +15,7 @@ import numpy as np
 from finetune.compose.recast import recast
 from finetune.compose.storylines import Storyline
 
-_BETWEEN_SENTENCES = re.compile(r'(?:(?<=[.!?])|(?<=[.!?]")) (?=["A-Z])')
+_BETWEEN_SENTENCES = re.compile(r'(?:(?<=[.!?])|(?<=[.!?]"))(?<!\b[DJMS][rt]\.)(?<!\bMrs\.) (?=["A-Z])')
 _WORD = re.compile(r"[a-z]{3,}")
 _STEM = 5  # letters: arrest, arrested and arresting are one word
 _PLOTS = 5
@@ -25,7 +25,7 @@ _LENGTHS, _LENGTH_WEIGHTS = [1, 2, 3], [7, 2, 1]
 
 @dataclass(frozen=True)
 class Lead:
-    """sentences: the first of a text, three at most. plots: the numbers of those most like its first, or all."""
+    """A text's first sentences, three at most, and its plots: their numbers, those most like the first sentence."""
 
     sentences: list[str]
     plots: list[int]
@@ -38,9 +38,10 @@ class Lead:
 
 
 def choose_leads(texts: Sequence[str], storylines: Sequence[Storyline]) -> list[Lead]:
-    """One of every text, with the storylines whose words it shares, rare words counting more.
+    """One of every text, with the five storylines that are most like its first sentence, or all where none is.
 
-    The measure is the cosine between vectors of inverse document frequencies, a storyline being a document.
+    The measure is the sum of the inverse document frequencies of the words that they share, a storyline being a
+    document, over the norm of the storyline's: proportional to the cosine.
     """
     words = [_words(" ".join(line for step in storyline.steps for line in step)) for storyline in storylines]
     frequency = Counter(word for each in words for word in each)
@@ -53,13 +54,26 @@ def choose_leads(texts: Sequence[str], storylines: Sequence[Storyline]) -> list[
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
     leads = []
     for text in texts:
-        sentences = _BETWEEN_SENTENCES.split(text.split("\n\n")[0])[: max(_LENGTHS)]
+        sentences = split_sentences(text.split("\n\n")[0])[: max(_LENGTHS)]
         known = [column[word] for word in _words(sentences[0]) if word in column]
         likeness = vectors[:, known] @ weight[known]
         nearest = np.argsort(-likeness, kind="stable")
-        leads.append(Lead(sentences, nearest[:_PLOTS].tolist() if likeness.any() else nearest.tolist()))
+        alike = [int(number) for number in nearest[:_PLOTS] if likeness[number] > 0]
+        leads.append(Lead(sentences, alike or nearest.tolist()))
     return leads
 
 
-def _words(text: str) -> set[str]:
-    return {word[:_STEM] for word in _WORD.findall(text.lower())}
+def split_sentences(paragraph: str) -> list[str]:
+    """Its sentences, a quotation of several being one."""
+    sentences: list[str] = []
+    for part in _BETWEEN_SENTENCES.split(paragraph):
+        if sentences and sentences[-1].count('"') % 2:
+            sentences[-1] += f" {part}"
+        else:
+            sentences.append(part)
+    return sentences
+
+
+def _words(text: str) -> list[str]:
+    """Each once, in an order that is the same in every process."""
+    return sorted({word[:_STEM] for word in _WORD.findall(text.lower())})

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from finetune.compose.slots import read_slots
+from finetune.compose.slots import NAME_END, read_slots
 from finetune.console import FOLDER
 from finetune.documents import read_documents, write_documents
 from server.commands.console import examples
@@ -99,7 +99,7 @@ def _here(region: str) -> Substitutes:
 @lru_cache(maxsize=1)
 def _any_name() -> re.Pattern[str]:
     names = "|".join(re.escape(name) for name in sorted(_everywhere(), key=len, reverse=True))
-    return re.compile(rf"\b(?:([Aa])n? )?({names})(?!\w| I\b)")  # "May I" is nobody
+    return re.compile(rf"\b(?:([Aa])n? )?({names}){NAME_END}")
 
 
 def _regions_with_room(text: str) -> list[str]:

@@ -144,8 +144,8 @@ def _begin(question: _Question, prefix_field: str = "prefix") -> _Begun:
             f"It is {error.tokens} tokens long and may be {error.limit} at most"
             f" (n_ctx {error.limit + 1}, one of them for the answer); shorten it",
         ) from None
-    follow(begun.generation)
     cancel_if_reader_leaves(begun.generation)
+    follow(begun.generation)  # afterwards, for a text that nobody took is cancelled then
     return begun
 
 

@@ -109,10 +109,12 @@ class Engine:
         self._pace = pace
         self._demand = Demand()
         self._lock = threading.Lock()
-        # Ctrl-C may strike within the standard library's Python code. So it is always notify_all, since behind a
-        # notify cut short the next may spend itself on a thread that is awake already; and always `with self._lock`,
-        # written in C, since cut short `with self._work` may leave it locked.
+        # Ctrl-C may strike within the Python code of `threading`, which leaves things half done. A Condition may stay
+        # locked: hence always `with self._lock`, which is written in C. A notify may leave a waiter behind that has
+        # woken up, and the next one may spend itself on that: hence notify_all. And a thread that was being joined may
+        # count as ended while it runs: hence a lock, held until its end.
         self._work = threading.Condition(self._lock)
+        self._at_work = threading.Lock()
         self._closed = False
         self._retired = False
         self._on_crash = on_crash
@@ -123,6 +125,7 @@ class Engine:
         self._step_tokens = 0.0
         self._outlook = Outlook({}, Start(0, 0))
         self._outlook_holds_until = -math.inf
+        self._at_work.acquire()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -168,7 +171,7 @@ class Engine:
     @property
     def alive(self) -> bool:
         """Whether the engine takes submissions."""
-        return not self._closed and not self._retired and self._thread.is_alive()
+        return not self._closed and not self._retired
 
     @property
     def running(self) -> int:
@@ -217,14 +220,18 @@ class Engine:
         with self._lock:
             self._retired = True
             self._work.notify_all()
-        self._thread.join()
+        self._wait_for_the_thread()
 
     def close(self) -> None:
         """Stop the thread after its present step; what has not ended fails with EngineClosedError. Harmless twice."""
         with self._lock:
             self._closed = True
             self._work.notify_all()
-        self._thread.join()
+        self._wait_for_the_thread()
+
+    def _wait_for_the_thread(self) -> None:
+        with self._at_work:
+            pass
 
     def _run(self) -> None:
         try:
@@ -246,6 +253,8 @@ class Engine:
                 self._fail_all(EngineFailedError("the engine's thread ended by an error"))
             finally:
                 self._on_crash()
+        finally:
+            self._at_work.release()
 
     def _next_batch(self) -> list[Slice]:
         """Wait for something to compute; an empty list when the engine is closed."""

@@ -1,6 +1,7 @@
 """The environment: what is taken from it, and the one line that says what is wrong with it."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from server.app import create_app
 from server.cli import commands
 from server.settings import SHIPPED_CHECKPOINT, Settings, SettingsError, load_settings, misspelt_variables
 from server.weights import Checkpoint
+from tests.service.stack import ROOT
 
 POKEGEN = Path(sys.executable).with_name("pokegen")
 
@@ -29,6 +31,14 @@ def test_defaults() -> None:
     assert settings.engine == "int8"
     assert settings.request_timeout == 60
     assert settings.max_body == 65536
+
+
+@pytest.mark.parametrize("name", ["length", "temperature"])
+def test_the_pages_sliders_begin_at_the_defaults(name: str) -> None:
+    [slider] = re.findall(
+        rf'<input type="range" id="{name}" [^>]*>', (ROOT / "nginx/site/index.html").read_text()
+    )
+    assert f' value="{getattr(load_settings(), name)}"' in slider
 
 
 def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:

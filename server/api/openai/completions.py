@@ -136,8 +136,8 @@ def _submit(asked: CompletionRequest, prompts: list[Prompt], engine: Engine) -> 
             for generation in generations:
                 generation.cancel()
             raise
-        follow(generations[-1])
         cancel_if_reader_leaves(generations[-1])
+        follow(generations[-1])  # afterwards, for a text that nobody took is cancelled then
     return generations
 
 

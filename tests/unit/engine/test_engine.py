@@ -2,11 +2,11 @@
 
 import itertools
 import math
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from random import Random
 from types import FrameType
 from typing import Any
@@ -349,7 +349,7 @@ def test_closing_a_stream_behind_its_end_changes_nothing(bench: Bench) -> None:
 
 
 def test_a_text_that_is_done_cannot_be_given_up(bench: Bench) -> None:
-    """Its reader may leave before the server has taken its leave of him."""
+    """Its reader may leave before the server has closed the connection."""
     generation = bench.submit(length=5)
     generation.result(timeout=30)
     generation.cancel()
@@ -702,34 +702,40 @@ def test_closing_fails_what_has_not_ended(bench: Bench) -> None:
 
 
 def test_ctrl_c_at_any_moment_leaves_an_engine_that_can_be_closed(tiny_checkpoint: Checkpoint) -> None:
-    """In each line of `threading` that asking for a text and waiting for it runs through."""
+    """In every line of `threading` that asking for a text and waiting for it runs through."""
+    struck = set()
     for moment in itertools.count():
         # Not a fixture's: at its end one that cannot be closed would be waited for.
         bench = Bench(tiny_checkpoint, 2, 2, 2 * blocks_for(tiny_checkpoint.hparams.n_ctx), math.inf, 0)
-        struck = interrupted(partial(ask_and_wait, bench), moment)
+        bench.core.may_step.clear()
+        threading.Timer(0.02, bench.core.may_step.set).start()  # long enough for the text to be waited for
+        function = interrupted(lambda: bench.submit(length=3).result(timeout=30), moment)  # noqa: B023 - called here
         time.sleep(0.05)  # for what the engine was told of, and to wait again
         closing = threading.Thread(target=bench.engine.close, daemon=True)
         closing.start()
         closing.join(timeout=10)
-        assert not closing.is_alive(), f"Ctrl-C at moment {moment} is followed by a wait without end"
-        if not struck:
+        assert not closing.is_alive(), f"Ctrl-C in {function} is followed by a wait without end"
+        if function is None:
             break
-    assert moment > 20, "Ctrl-C came too rarely to mean anything"
+        struck.add(function)
+    assert struck >= {"notify_all", "notify", "wait"}
 
 
-def ask_and_wait(bench: Bench) -> None:
-    bench.submit(length=3).result(timeout=30)
+def interrupted(work: Callable[[], object], moment: int) -> str | None:
+    """Do it, with Ctrl-C at the moment of this number, counted in the lines of `threading`, whose function is given.
 
-
-def interrupted(work: Callable[[], object], moment: int) -> bool:
-    """Do it, with Ctrl-C at the moment of this number, counted in the lines of `threading`; False where it has less."""
+    None where it has less moments.
+    """
     moments = itertools.count()
+    struck = None
 
     def strike(frame: FrameType, event: str, _: object) -> Any:  # noqa: ANN401 - as typeshed has it
+        nonlocal struck
         if frame.f_code.co_filename != threading.__file__:
             return None
-        if event in ("call", "line") and next(moments) == moment:
+        if next(moments) == moment:
             sys.settrace(None)
+            struck = frame.f_code.co_name
             raise KeyboardInterrupt
         return strike
 
@@ -738,11 +744,38 @@ def interrupted(work: Callable[[], object], moment: int) -> bool:
     try:
         work()
     except KeyboardInterrupt:
-        return True
+        pass
     except RuntimeError as error:
         if "un-acquired lock" not in str(error):  # Condition.wait, struck while it had let go of its own
             raise
-        return True
     finally:
         sys.settrace(before)
-    return False
+    return struck
+
+
+def test_a_close_that_was_interrupted_can_be_repeated(bench: Bench) -> None:
+    begun = threading.Event()
+    step = bench.core.step
+
+    def held(batch: list[Slice]) -> list[Drawn]:
+        begun.set()
+        return step(batch)
+
+    bench.core.step = held  # type: ignore[method-assign]
+    bench.core.may_step.clear()
+    bench.submit(length=200)
+    assert begun.wait(timeout=30)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(KeyboardInterrupt):
+            bench.engine.close()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    closing = threading.Thread(target=bench.engine.close)
+    closing.start()
+    closing.join(timeout=0.1)
+    assert closing.is_alive(), "it waits for the step, which may read the weights"
+    bench.core.go_on()
+    closing.join(timeout=30)
+    assert not closing.is_alive()
