@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from finetune.compose.recast import recast
+from finetune.compose.sentences import split_sentences
 from finetune.compose.storylines import Storyline
 
-_BETWEEN_SENTENCES = re.compile(r'(?:(?<=[.!?])|(?<=[.!?]"))(?<!\b[DJMS][rt]\.)(?<!\bMrs\.) (?=["A-Z])')
 _WORD = re.compile(r"[a-z]{3,}")
 _STEM = 5  # letters: arrest, arrested and arresting are one word
 _PLOTS = 5
@@ -61,17 +61,6 @@ def choose_leads(texts: Sequence[str], storylines: Sequence[Storyline]) -> list[
         alike = [int(number) for number in nearest[:_PLOTS] if likeness[number] > 0]
         leads.append(Lead(sentences, alike or nearest.tolist()))
     return leads
-
-
-def split_sentences(paragraph: str) -> list[str]:
-    """Its sentences, a quotation of several being one."""
-    sentences: list[str] = []
-    for part in _BETWEEN_SENTENCES.split(paragraph):
-        if sentences and sentences[-1].count('"') % 2:
-            sentences[-1] += f" {part}"
-        else:
-            sentences.append(part)
-    return sentences
 
 
 def _words(text: str) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from finetune.compose.compose import choose_cast, command, compose, compose_from_storyline
-from finetune.compose.leads import choose_leads, split_sentences
+from finetune.compose.leads import choose_leads
 from finetune.compose.slots import is_named, read_slots
 from finetune.compose.storylines import read_storylines
 from finetune.documents import read_documents, write_documents
@@ -42,16 +42,6 @@ def test_a_lead_is_the_beginning_of_a_texts_first_paragraph() -> None:
         "Nobody speaks.",
     ]
     assert snore.sentences == ["Zzzz."]
-
-
-def test_a_quotation_is_not_cut_nor_a_title() -> None:
-    told = '"Wear gloves. Be quick!" says Mrs. Bell. Mr. Dobbs and Mime Jr. dance. "No." It rains!'
-    assert split_sentences(told) == [
-        '"Wear gloves. Be quick!" says Mrs. Bell.',
-        "Mr. Dobbs and Mime Jr. dance.",
-        '"No."',
-        "It rains!",
-    ]
 
 
 def test_a_name_is_a_word_of_its_own() -> None:

@@ -1,0 +1,24 @@
+"""Where sentences begin, in the plain prose of the corpus."""
+
+import re
+
+# Behind a full stop or the like and its quotation mark, but not behind the stop of Mr., Mrs., Dr., St. and Jr.
+_BETWEEN = re.compile(r'(?:(?<=[.!?])|(?<=[.!?]"))(?<!\b[DJMS][rt]\.)(?<!\bMrs\.) (?=["A-Z])')
+
+
+def split_sentences(paragraph: str) -> list[str]:
+    """Its sentences, a quotation of several being one; joined by blanks they are the paragraph."""
+    sentences: list[str] = []
+    for part in _BETWEEN.split(paragraph):
+        if sentences and sentences[-1].count('"') % 2:
+            sentences[-1] += f" {part}"
+        else:
+            sentences.append(part)
+    return sentences
+
+
+def without_first_sentence(text: str) -> str:
+    """What is left of a text of paragraphs; nothing of one that has no other sentence."""
+    first, *paragraphs = text.split("\n\n")
+    rest = " ".join(split_sentences(first)[1:])
+    return "\n\n".join([rest, *paragraphs] if rest else paragraphs)
