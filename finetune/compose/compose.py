@@ -35,7 +35,9 @@ INDEFINITE = re.compile(r"^an? ")
 PRONOUNS = {"she": ("she", "her", "her"), "he": ("he", "him", "his")}
 TEAM_ROCKET_SHARE = 0.5
 BEATS_SHARE = 0.15
-LEADS_SHARE = 0.5
+LEADS_SHARE = 0.7
+# As many as most steps have alternatives: so the way into a plot is learnt by heart like the rest of it.
+OPENINGS_BEHIND_A_LEAD = 2
 
 
 Beats = dict[str, list[str]]
@@ -55,7 +57,7 @@ Cast = dict[str, str]
             "    --count 60000 --out run/data/composed",
         ),
         (
-            "half of them with the beginnings of other texts",
+            "most of them with the beginnings of other texts",
             "pokegen compose --storylines plots/core --beats-share 0 --leads run/data/shorts --out run/data/leads",
         ),
     ),
@@ -278,7 +280,7 @@ def compose_from_storyline(
         mentioned: set[str] = set()
         first, *rest = (
             " ".join(fill(line, cast, mentioned) for line in paragraph)
-            for paragraph in storyline.tell(chance)
+            for paragraph in storyline.tell(chance, OPENINGS_BEHIND_A_LEAD if lead else None)
         )
         return "\n\n".join([f"{lead} {first}".lstrip(), *rest])
     raise NobodyFitsError(f"{storyline.title}: no region has {storyline.types}")

@@ -21,9 +21,13 @@ class Storyline:
     types: dict[str, list[str]]
     steps: list[list[str]]
 
-    def tell(self, chance: random.Random) -> list[list[str]]:
-        """One alternative a step, choices made, in three or four paragraphs; the slots are still open."""
-        lines = [choose(chance.choice(alternatives), chance) for alternatives in self.steps]
+    def tell(self, chance: random.Random, openings: int | None = None) -> list[list[str]]:
+        """One alternative a step, choices made, in three or four paragraphs; the slots are still open.
+
+        openings: of how many alternatives the first step is taken, if not of all.
+        """
+        steps = [self.steps[0][:openings], *self.steps[1:]]
+        lines = [choose(chance.choice(alternatives), chance) for alternatives in steps]
         breaks = sorted(chance.sample(range(2, len(lines) - 1), chance.choice([2, 3])))
         return [lines[start:end] for start, end in zip([0, *breaks], [*breaks, len(lines)], strict=True)]
 
