@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 
-from finetune.compose.sentences import without_first_sentence
 from finetune.compose.slots import NAME_END, read_slots
 from finetune.console import FOLDER
 from finetune.documents import read_documents, write_documents
@@ -30,10 +29,6 @@ _SHE = {"Misty", "May", "Dawn", "Iris", "Serena", "Bonnie", "Lana", "Lillie", "M
             "three copies of each training text",
             "pokegen recast --dataset run/data/episodes --out run/data/recast",
         ),
-        (
-            "what goes beside episodes composed with leads: their texts without them",
-            "pokegen recast --dataset run/data/shorts --without-lead --out run/data/rests",
-        ),
     ),
 )
 @click.option("--dataset", type=FOLDER, required=True, help="A prepared folder.")
@@ -41,11 +36,10 @@ _SHE = {"Misty", "May", "Dawn", "Iris", "Serena", "Bonnie", "Lana", "Lillie", "M
     "--copies", type=click.IntRange(min=1), default=3, help="Of every training text, beside itself."
 )
 @click.option("--seed", default=1, help="The same seed gives the same copies.")
-@click.option("--without-lead", is_flag=True, help="Leave out the first sentence of every text and copy.")
 @click.option(
     "--out", type=FOLDER, required=True, help="The folder to write; its held-out.txt is the data set's."
 )
-def command(dataset: Path, copies: int, seed: int, without_lead: bool, out: Path) -> None:
+def command(dataset: Path, copies: int, seed: int, out: Path) -> None:
     """Add to every training text copies of it with other Pokémon, companions and towns."""
     if out.resolve() == dataset.resolve():
         raise click.BadParameter(f"{out} is --dataset: name another folder", param_hint="--out")
@@ -57,10 +51,7 @@ def command(dataset: Path, copies: int, seed: int, without_lead: bool, out: Path
         for copy in range(copies)
         for text in texts
     ]
-    texts += recast_texts
-    if without_lead:
-        texts = [rest for text in texts if (rest := without_first_sentence(text))]
-    write_documents(out / "train.txt", texts)
+    write_documents(out / "train.txt", texts + recast_texts)
     write_documents(out / "held-out.txt", held_out)
 
 

@@ -15,10 +15,3 @@ def split_sentences(paragraph: str) -> list[str]:
         else:
             sentences.append(part)
     return sentences
-
-
-def without_first_sentence(text: str) -> str:
-    """What is left of a text of paragraphs; nothing of one that has no other sentence."""
-    first, *paragraphs = text.split("\n\n")
-    rest = " ".join(split_sentences(first)[1:])
-    return "\n\n".join([rest, *paragraphs] if rest else paragraphs)

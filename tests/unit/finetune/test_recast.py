@@ -113,14 +113,3 @@ def test_the_command_adds_copies_and_leaves_what_is_held_out(tmp_path: Path) -> 
     result = CliRunner().invoke(command, [*map(str, arguments), str(tmp_path / "data")])
     assert "is --dataset: name another folder" in " ".join(result.output.split())
     assert read_documents(tmp_path / "data/train.txt") == texts
-
-
-def test_the_command_can_leave_out_leads(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    write_documents(tmp_path / "data/train.txt", ["Misty sings. Nobody claps.", "Brock cooks."])
-    write_documents(tmp_path / "data/held-out.txt", ["May sings. It rains."])
-    arguments = ["--dataset", tmp_path / "data", "--copies", 1, "--without-lead", "--out", tmp_path / "out"]
-    result = CliRunner().invoke(command, [*map(str, arguments)])
-    assert result.exit_code == 0, result.output
-    assert read_documents(tmp_path / "out/train.txt") == ["Nobody claps."] * 2, "one text has nothing else"
-    assert read_documents(tmp_path / "out/held-out.txt") == ["May sings. It rains."]

@@ -1,8 +1,6 @@
 """Where sentences begin."""
 
-import pytest
-
-from finetune.compose.sentences import split_sentences, without_first_sentence
+from finetune.compose.sentences import split_sentences
 
 
 def test_a_quotation_is_not_cut_nor_a_title() -> None:
@@ -13,17 +11,3 @@ def test_a_quotation_is_not_cut_nor_a_title() -> None:
         '"No."',
         "It rains!",
     ]
-
-
-@pytest.mark.parametrize(
-    ("text", "rest"),
-    [
-        ("Ash runs. He falls.\n\nIt rains. It stops.", "He falls.\n\nIt rains. It stops."),
-        ("Ash runs.\n\nIt rains.", "It rains."),
-        ('"Oh! No!" says Ash. He falls.', "He falls."),
-        ("Ash runs.", ""),
-        ("", ""),
-    ],
-)
-def test_what_is_left_without_the_first(text: str, rest: str) -> None:
-    assert without_first_sentence(text) == rest
