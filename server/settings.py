@@ -207,7 +207,7 @@ class Settings(BaseSettings):
     length: Annotated[int, Field(ge=1, description="New tokens where the request does not say.")] = 384
     temperature: Annotated[
         float, Field(ge=0, le=MAX_TEMPERATURE, description="Temperature where the request does not say.")
-    ] = 0.5
+    ] = 0.3
     top_k: Annotated[int, Field(ge=0, description="top_k where the request does not say; 0 is no limit.")] = (
         40
     )
