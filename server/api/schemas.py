@@ -13,8 +13,7 @@ from server.engine import MAX_SEED, MAX_TEMPERATURE, FinishReason
 # One request and its answer, for the OpenAPI document.
 _ASKED = {"prefix": "Ash and Pikachu were", "length": 40, "seed": 7}
 _TEXT = (
-    "Ash and Pikachu were the first to climb the tower on the steepest road to Cyllage City, but the hundredth visitor"
-    " is a puppet."
+    "Ash and Pikachu were in a mountain hut today. They sit in a wall in Porta Vista, and they hold the map."
 )
 _ANSWER = {
     "text": _TEXT,
@@ -28,8 +27,8 @@ _ANSWER = {
 }
 _EVENTS = (
     event('{"ahead": 3, "seconds": 0.4}', "waiting")
-    + event('{"text": "Ash and Pikachu were the first to climb the tower"}')
-    + event('{"text": " on the steepest road to Cyllage City"}')
+    + event('{"text": "Ash and Pikachu were in a mountain hut today."}')
+    + event('{"text": " They sit in a wall in Porta Vista,"}')
     + HEARTBEAT
     + event(json.dumps(_ANSWER), "done")
 )
