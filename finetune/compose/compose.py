@@ -58,7 +58,7 @@ Cast = dict[str, str]
         ),
         (
             "most of them with the beginnings of other texts",
-            "pokegen compose --storylines plots/core --beats-share 0 --leads run/data/shorts --out run/data/leads",
+            "pokegen compose --storylines plots/core --beats-share 0 --leads run/data/everything --out run/data/leads",
         ),
     ),
 )
@@ -294,9 +294,10 @@ def compose(
     beats_share: float = BEATS_SHARE,
     lead_texts: Sequence[str] = (),
 ) -> Iterator[str]:
-    """`count` episodes; regions and the storylines of `folders` in turn, `beats_share` (0 to 1) of them from beats.
+    """`count` episodes, `beats_share` (0 to 1) of them from beats, by region, the others from storylines, both in turn.
 
-    With `lead_texts`, LEADS_SHARE of the others begin as one of them does and go on with a storyline that resembles it.
+    With `lead_texts`, LEADS_SHARE of the others begin as one of them does, and go on with one of the storylines that
+    resemble it, by chance.
 
     Number i depends on (seed, i) alone: a longer run begins with a shorter one. Raises FileNotFoundError and ValueError
     for what cannot be read (beats are read only if there is a share for them), NobodyFitsError for a storyline that no

@@ -31,17 +31,17 @@ class Lead:
     plots: list[int]
 
     def tell(self, chance: random.Random) -> str:
-        """Mostly one sentence; every other time in another region."""
+        """Mostly one sentence; every other time recast, mostly in another region."""
         [length] = chance.choices(_LENGTHS, _LENGTH_WEIGHTS)
         text = " ".join(self.sentences[:length])
         return recast(text, chance) if chance.random() < _RECAST_SHARE else text
 
 
 def choose_leads(texts: Sequence[str], storylines: Sequence[Storyline]) -> list[Lead]:
-    """One of every text, with the five storylines that are most like its first sentence, or all where none is.
+    """One of every text, with the storylines that are most like its first sentence, five at most, or all where none is.
 
-    The measure is the sum of the inverse document frequencies of the words that they share, a storyline being a
-    document, over the norm of the storyline's: proportional to the cosine.
+    The measure is the sum of the squares of the inverse document frequencies of the words that they share, a storyline
+    being a document, over the norm of the storyline's: proportional to the cosine.
     """
     words = [_words(" ".join(line for step in storyline.steps for line in step)) for storyline in storylines]
     frequency = Counter(word for each in words for word in each)

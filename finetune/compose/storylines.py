@@ -24,7 +24,7 @@ class Storyline:
     def tell(self, chance: random.Random, openings: int | None = None) -> list[list[str]]:
         """One alternative a step, choices made, in three or four paragraphs; the slots are still open.
 
-        openings: of how many alternatives the first step is taken, if not of all.
+        openings: among how many of the first step's alternatives, the first ones, the choice is; None: all.
         """
         steps = [self.steps[0][:openings], *self.steps[1:]]
         lines = [choose(chance.choice(alternatives), chance) for alternatives in steps]

@@ -22,7 +22,7 @@ _ANSWER = {
     "seed": 7,
     "usage": {"prompt_tokens": 5, "completion_tokens": 40, "total_tokens": 45},
     "model": "run1",
-    "fingerprint": "fp_5f3a21c0de",
+    "fingerprint": "fp_09f224f123",
     "timing": {"queue_s": 0.001, "first_token_s": 0.0054, "total_s": 0.034, "tokens_per_s": 1211.6},
 }
 _EVENTS = (

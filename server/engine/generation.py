@@ -74,7 +74,8 @@ class Generation:
         self.deadline = self.timing.submitted + timeout
         self.cancelled = False
         self._error: EngineError | None = None
-        # `with self._changed` would stay locked where Ctrl-C strikes in its Python code. Again, for `_wait` cancels.
+        # `with self._changed` would stay locked where Ctrl-C strikes in its Python code. Reentrant, because `_wait`
+        # cancels, which holds it.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._awaiting_piece = 0  # how many readers want to be woken by the next piece

@@ -724,7 +724,7 @@ def test_ctrl_c_at_any_moment_leaves_an_engine_that_can_be_closed(tiny_checkpoin
 def interrupted(work: Callable[[], object], moment: int) -> str | None:
     """Do it, with Ctrl-C at the moment of this number, counted in the lines of `threading`, whose function is given.
 
-    None where it has less moments.
+    None where there are fewer moments.
     """
     moments = itertools.count()
     struck = None
