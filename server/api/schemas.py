@@ -13,7 +13,8 @@ from server.engine import MAX_SEED, MAX_TEMPERATURE, FinishReason
 # One request and its answer, for the OpenAPI document.
 _ASKED = {"prefix": "Ash and Pikachu were", "length": 40, "seed": 7}
 _TEXT = (
-    "Ash and Pikachu were in a mountain hut today. They sit in a wall in Porta Vista, and they hold the map."
+    "Ash and Pikachu were the first to climb the tower on the steepest road to Cyllage City, but the hundredth visitor"
+    " is a puppet."
 )
 _ANSWER = {
     "text": _TEXT,
@@ -22,13 +23,13 @@ _ANSWER = {
     "seed": 7,
     "usage": {"prompt_tokens": 5, "completion_tokens": 40, "total_tokens": 45},
     "model": "run1",
-    "fingerprint": "fp_09f224f123",
+    "fingerprint": "fp_5f3a21c0de",
     "timing": {"queue_s": 0.001, "first_token_s": 0.0054, "total_s": 0.034, "tokens_per_s": 1211.6},
 }
 _EVENTS = (
     event('{"ahead": 3, "seconds": 0.4}', "waiting")
-    + event('{"text": "Ash and Pikachu were in a mountain hut today."}')
-    + event('{"text": " They sit in a wall in Porta Vista,"}')
+    + event('{"text": "Ash and Pikachu were the first to climb the tower"}')
+    + event('{"text": " on the steepest road to Cyllage City"}')
     + HEARTBEAT
     + event(json.dumps(_ANSWER), "done")
 )

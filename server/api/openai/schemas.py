@@ -79,10 +79,10 @@ _ANSWER = {
     "object": "text_completion",
     "created": 1795262902,
     "model": "run1",
-    "system_fingerprint": "fp_09f224f123",
+    "system_fingerprint": "fp_380656c225",
     "choices": [
         {
-            "text": " in a mountain day. At stair one hundred",
+            "text": " on the road to Solaceon Town when a hungry",
             "index": 0,
             "logprobs": None,
             "finish_reason": "length",
