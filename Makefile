@@ -18,7 +18,7 @@ reload: ## load the checkpoint of the service on PORT again, if it can be loaded
 
 # Two at once, for much of their time is waiting. A file's tests stay together, for they share a service.
 test: test-system lint types ## the linters and every test; those of the images where a Docker engine answers
-	@"$(VENV)/bin/python" -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@"$(VENV)/bin/python" -m pytest --numprocesses 2 --dist loadfile
 	@docker info >/dev/null 2>&1 || echo "The Docker images were NOT tested: no Docker engine answers. Start one, then: make test-image"
 
 test-image: test-python ## the tests of the Docker images alone
