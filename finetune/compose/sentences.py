@@ -1,17 +1,18 @@
-"""Where sentences begin, in the plain prose of the corpus."""
+"""Sentences of the corpus's prose, one by one."""
 
-import re
-
-# Behind a full stop or the like and its quotation mark, but not behind the stop of Mr., Mrs., Dr., St. and Jr.
-_BETWEEN = re.compile(r'(?:(?<=[.!?])|(?<=[.!?]"))(?<!\b[DJMS][rt]\.)(?<!\bMrs\.) (?=["A-Z])')
+from server.api.sentences import SENTENCE_END
 
 
 def split_sentences(paragraph: str) -> list[str]:
-    """Its sentences, a quotation of several being one; joined by blanks they are the paragraph."""
+    """Its sentences, a quotation of several being one; joined by blanks they are the paragraph.
+
+    What goes on with a small letter has not ended: "No!" cries Ash.
+    """
     sentences: list[str] = []
-    for part in _BETWEEN.split(paragraph):
-        if sentences and sentences[-1].count('"') % 2:
-            sentences[-1] += f" {part}"
-        else:
-            sentences.append(part)
-    return sentences
+    start = 0
+    for match in SENTENCE_END.finditer(paragraph):
+        sentence, behind = paragraph[start : match.end()], paragraph[match.end() + 1 : match.end() + 2]
+        if sentence.count('"') % 2 == 0 and (behind.isupper() or behind == '"'):
+            sentences.append(sentence)
+            start = match.end() + 1
+    return [*sentences, paragraph[start:]]

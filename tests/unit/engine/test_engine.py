@@ -765,13 +765,13 @@ def test_a_close_that_was_interrupted_can_be_repeated(bench: Bench) -> None:
     bench.core.may_step.clear()
     bench.submit(length=200)
     assert begun.wait(timeout=30)
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    ctrl_c = threading.Timer(0.1, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
+    ctrl_c.start()
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
         with pytest.raises(KeyboardInterrupt):
             bench.engine.close()
     finally:
-        signal.signal(signal.SIGALRM, before)
+        ctrl_c.cancel()
     closing = threading.Thread(target=bench.engine.close)
     closing.start()
     closing.join(timeout=0.1)

@@ -45,13 +45,6 @@ def test_a_lead_is_the_beginning_of_a_texts_first_paragraph() -> None:
     assert snore.sentences == ["Zzzz."]
 
 
-def test_a_name_is_a_word_of_its_own() -> None:
-    assert is_named("Mime Jr.", "Mime Jr. dances.")
-    assert is_named("May", "Ash and May, too")
-    assert not is_named("May", '"May I come in?" asks Ash.')
-    assert not is_named("Max", "At the Maximum")
-
-
 def test_it_goes_with_the_plots_whose_words_it_shares() -> None:
     taxes, _, snore = choose_leads(TEXTS, STORYLINES)
     assert STORYLINES[taxes.plots[0]].title == "Team Rocket pay their taxes"
