@@ -119,6 +119,12 @@ def new_trainer(task: Task) -> Trainer:
     "--dropout", type=SHARE, default=0.0, help="torch only: the share of values left out in training."
 )
 @click.option(
+    "--label-smoothing",
+    type=SHARE,
+    default=0.0,
+    help="torch only: the share of every target that is spread evenly over the vocabulary.",
+)
+@click.option(
     "--weight-decay", type=click.FloatRange(min=0), default=0.0, help="Per step and unit of learning rate."
 )
 @click.option(

@@ -36,7 +36,7 @@ class Gpt2SimpleTrainer:
     """See finetune.train.plan.Trainer. Its state is what TensorFlow's Saver writes.
 
     With the same number of threads, the same steps give the same bits. Raises ValueError for a plan with an optimizer
-    that is none of OPTIMIZERS, with dropout, or compiled.
+    that is none of OPTIMIZERS, with dropout or label smoothing, or compiled.
     """
 
     def __init__(self, hparams: HParams, weights: Weights, end_of_text: int, plan: Plan) -> None:
@@ -47,6 +47,11 @@ class Gpt2SimpleTrainer:
         if plan.dropout:
             raise ValueError(
                 f"dropout is {plan.dropout}, and gpt-2-simple's model has none: set it to 0, or take --trainer torch"
+            )
+        if plan.label_smoothing:
+            raise ValueError(
+                f"label_smoothing is {plan.label_smoothing}, and gpt-2-simple's loss has none: set it to 0, or take"
+                " --trainer torch"
             )
         if plan.compiled:
             raise ValueError("compiled is for --trainer torch alone: leave it out, or take that")

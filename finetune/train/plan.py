@@ -27,6 +27,7 @@ class Plan:
     seed: int = 1
     optimizer: str = "adam"  # one that the trainer has
     dropout: float = 0.0
+    label_smoothing: float = 0.0  # the share of every target that is spread evenly over the vocabulary
     weight_decay: float = 0.0
     averaging: float = 0.99  # how much of the running average of the weights survives a step; 0: no average
     clip: float = 1.0  # the gradient's norm at most

@@ -104,7 +104,7 @@ class TorchTrainer:
                 parameter.requires_grad_(".h." in name)
         self.averaged = copy.deepcopy(self.model).train(False)
         self._mean_loss: Callable[[torch.Tensor], torch.Tensor] = partial(
-            self._cross_entropy, self.model, "mean"
+            self._cross_entropy, self.model, "mean", label_smoothing=plan.label_smoothing
         )
         if plan.compiled:
             self._compile()
@@ -193,7 +193,9 @@ class TorchTrainer:
     def _tokens(self, batch: Tokens) -> torch.Tensor:
         return torch.from_numpy(batch).to(self.device)
 
-    def _cross_entropy(self, model: GPT2LMHeadModel, reduction: str, tokens: torch.Tensor) -> torch.Tensor:
+    def _cross_entropy(
+        self, model: GPT2LMHeadModel, reduction: str, tokens: torch.Tensor, label_smoothing: float = 0.0
+    ) -> torch.Tensor:
         inputs, targets = tokens[:, :-1].clamp(min=0), tokens[:, 1:]
         arithmetic = (
             torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else contextlib.nullcontext()
@@ -201,5 +203,9 @@ class TorchTrainer:
         with arithmetic:
             logits = model(input_ids=inputs, use_cache=False).logits
         return functional.cross_entropy(
-            logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction=reduction
+            logits.flatten(0, 1).float(),
+            targets.flatten(),
+            ignore_index=IGNORED,
+            reduction=reduction,
+            label_smoothing=label_smoothing,
         )

@@ -43,24 +43,26 @@ void norm(const Kernels& kernels) {
 void quantise(const Kernels& kernels) {
     const int n = between(1, 100), n_padded = round_up(n, DEPTH);
     auto x = normal(static_cast<size_t>(n), std::exp(static_cast<float>(between(-100, 80))));
-    if (between(0, 9) == 0) std::fill(x.begin(), x.end(), 0.0f);
+    const float shift = static_cast<float>(between(-3, 3)) * x[0];  // as much as to leave all on one side of zero
+    for (float& value : x) value += shift;
+    if (between(0, 9) == 0) std::fill(x.begin(), x.end(), shift);
     std::vector<int8_t> out(static_cast<size_t>(n_padded), 1);
-    float scale;
+    float scale, offset;
     int32_t sum;
-    kernels.quantise(x.data(), n, n_padded, out.data(), &scale, &sum);
-    float largest = 0;
-    for (float value : x) largest = std::max(largest, std::fabs(value));
-    CHECK(scale == largest / 127);
+    kernels.quantise(x.data(), n, n_padded, out.data(), &scale, &offset, &sum);
+    const auto [least, most] = std::minmax_element(x.begin(), x.end());
+    const double middle = (static_cast<double>(*least) + *most) / 2, reach = (static_cast<double>(*most) - *least) / 2;
+    CHECK(close(offset, middle, 1e-6) && close(scale, reach / 127, 1e-5));
     for (int i = 0; i < n; ++i) {
-        const double error =
-            std::fabs(static_cast<double>(scale) * out[static_cast<size_t>(i)] - x[static_cast<size_t>(i)]);
-        CHECK(largest < SMALLEST_BOUND ? out[static_cast<size_t>(i)] == 0 : error <= 0.501 * scale);
+        const int integer = out[static_cast<size_t>(i)];
+        const double error = std::fabs(offset + static_cast<double>(scale) * integer - x[static_cast<size_t>(i)]);
+        CHECK(-127 <= integer && integer <= 127 && error <= 0.501 * scale + SMALLEST_BOUND);
     }
     for (int i = n; i < n_padded; ++i) CHECK(out[i] == 0);
     CHECK(sum == std::accumulate(out.begin(), out.end(), 0));
 
     x[static_cast<size_t>(between(0, n - 1))] = between(0, 1) ? std::nanf("") : std::numeric_limits<float>::infinity();
-    kernels.quantise(x.data(), n, n_padded, out.data(), &scale, &sum);
+    kernels.quantise(x.data(), n, n_padded, out.data(), &scale, &offset, &sum);
     CHECK(!std::isfinite(scale));
 }
 
@@ -132,21 +134,23 @@ void multiply(const Kernels& kernels, Precision precision) {
     }
     const int k = round_up(product.k, DEPTH);
     std::vector<int8_t> values(static_cast<size_t>(product.t * k));
-    std::vector<float> scale(static_cast<size_t>(product.t));
+    std::vector<float> scale(static_cast<size_t>(product.t)), offset(static_cast<size_t>(product.t));
     std::vector<int32_t> sum(static_cast<size_t>(product.t));
     for (int row = 0; row < product.t; ++row)
         kernels.quantise(product.a.data() + row * product.k, product.k, k, values.data() + row * k,
-                         &scale[static_cast<size_t>(row)], &sum[static_cast<size_t>(row)]);
+                         &scale[static_cast<size_t>(row)], &offset[static_cast<size_t>(row)],
+                         &sum[static_cast<size_t>(row)]);
     const auto run = [&](int first, int last, Epilogue epilogue, float* out, ptrdiff_t stride) {
-        kernels.multiply_int8({values.data(), scale.data(), sum.data(), k}, product.t, int8_matrix(place, arena.get()),
-                              first, last, epilogue, out, stride);
+        kernels.multiply_int8({values.data(), scale.data(), offset.data(), sum.data(), k}, product.t,
+                              int8_matrix(place, arena.get()), first, last, epilogue, out, stride);
     };
     const auto exact = [&](int row, int column) {
         std::vector<float> weights(static_cast<size_t>(layout.channels()));
         read_embedding(layout, arena.get(), column, weights.data());  // the column as it was rounded
         double total = 0;
         for (int i = 0; i < product.k; ++i)
-            total += static_cast<double>(values[static_cast<size_t>(row * k + i)]) * scale[static_cast<size_t>(row)] *
+            total += (offset[static_cast<size_t>(row)] +
+                      static_cast<double>(scale[static_cast<size_t>(row)]) * values[static_cast<size_t>(row * k + i)]) *
                      weights[static_cast<size_t>(i)];
         return total;
     };

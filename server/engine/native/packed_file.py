@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 Arena = NDArray[np.uint8]
 
 # To be raised with every change of what `_core.Layout` puts where: a file of another format is made anew.
-FORMAT = 1
+FORMAT = 2
 
 HEADER = 4096  # bytes, so that the arena begins at a page
 MAGIC = b"Packed weights of Pokegen. May be deleted.\n"  # then a JSON object, and zeros

@@ -17,8 +17,10 @@ bool all_finite(const float* from, size_t n, size_t stride = 1) {
     return true;
 }
 
-// Whether `integer` times `scale` is `x`, up to rounding.
-bool is_near(double scale, int integer, float x) { return std::fabs(scale * integer - x) <= 0.51 * scale + 1e-36; }
+// Whether `offset` plus `integer` times `scale` is `x`, up to rounding.
+bool is_near(double scale, int integer, float x, double offset = 0) {
+    return std::fabs(offset + scale * integer - x) <= 0.51 * scale + 1e-36;
+}
 
 void embeddings(const Layout& layout, Input& input) {
     const HParams& hparams = layout.hparams();
@@ -61,12 +63,15 @@ void activations(const Kernels& kernels, Input& input) {
     const auto padded = static_cast<size_t>(round_up(static_cast<int>(n), DEPTH));
     const std::vector<float> row = input.numbers(n);
     std::vector<int8_t> integers(padded, 99);
-    float scale;
+    float scale, offset;
     int32_t sum, expected = 0;
-    kernels.quantise(row.data(), static_cast<int>(n), static_cast<int>(padded), integers.data(), &scale, &sum);
+    kernels.quantise(row.data(), static_cast<int>(n), static_cast<int>(padded), integers.data(), &scale, &offset, &sum);
     CHECK(std::isfinite(scale) == all_finite(row.data(), n));
     for (size_t i = 0; i < padded; ++i) {
-        if (std::isfinite(scale)) CHECK(integers[i] >= -127 && is_near(scale, integers[i], i < n ? row[i] : 0));
+        if (i >= n)
+            CHECK(integers[i] == 0);
+        else if (std::isfinite(scale))
+            CHECK(integers[i] >= -127 && is_near(scale, integers[i], row[i], offset));
         expected += integers[i];
     }
     CHECK(sum == expected);

@@ -167,6 +167,7 @@ PLANS: dict[str, tuple[object, str]] = {
     "seed": (2, "seed 1 and not 2"),
     "optimizer": ("sgd", "optimizer adam and not sgd"),
     "dropout": (0.1, r"dropout 0\.0 and not 0\.1"),
+    "label_smoothing": (0.1, r"label_smoothing 0\.0 and not 0\.1"),
     "compiled": (True, r"compiled False and not True"),
     "weight_decay": (0.1, r"weight_decay 0\.0 and not 0\.1"),
     "averaging": (0.5, r"averaging 0\.99 and not 0\.5"),

@@ -130,6 +130,10 @@ def test_an_interrupt_says_how_to_go_on(
         (["--n-head=3"], "--n-head is 3, which does not divide --n-embd, 16"),
         (["--optimizer=lion"], "optimizer 'lion' is none of muon, adam, sgd"),
         (["--trainer=gpt-2-simple", "--dropout=0.1"], r"dropout is 0\.1, and gpt-2-simple's model has none"),
+        (
+            ["--trainer=gpt-2-simple", "--label-smoothing=0.1"],
+            r"label_smoothing is 0\.1, and gpt-2-simple's loss",
+        ),
         (["--sample-num=1", f"--sample-prefix={'Pikachu! ' * 60}"], "n_ctx 64 leaves room for 62 at most"),
     ],
 )

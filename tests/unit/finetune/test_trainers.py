@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -212,6 +213,11 @@ def test_a_sample_ends_before_the_end_of_the_text(trainer_name: str) -> None:
             "optimizer 'muon' is none of adam, sgd, which gpt-2-simple's",
         ),
         ("gpt-2-simple", {"dropout": 0.1}, "dropout is 0.1, and gpt-2-simple's model has none: set it to 0"),
+        (
+            "gpt-2-simple",
+            {"label_smoothing": 0.1},
+            "label_smoothing is 0.1, and gpt-2-simple's loss has none: set it to 0",
+        ),
         ("gpt-2-simple", {"compiled": True}, "compiled is for --trainer torch alone: leave it out"),
     ],
 )
@@ -246,3 +252,19 @@ def test_dropout_is_drawn_anew_every_step_and_the_same_way_every_time() -> None:
 
     assert losses(1) == losses(2)
     assert len(set(losses(1))) == 3
+
+
+def test_smoothed_targets_leave_every_token_its_share() -> None:
+    """The model is of one mind about a text that it sees again and again, but for what the smoothing takes away."""
+    [batch] = random_batches(1)
+    share = 0.2
+    plan = dataclasses.replace(PLAN, steps=300, learning_rate=0.01, label_smoothing=share, averaging=0.0)
+    trainer = create("torch", plan)
+    losses = [trainer.advance([batch], step) for step in range(plan.steps)]
+    # The least cost of targets that are so with 1 - share + share / V, and every other token with share / V.
+    other = share / HPARAMS.n_vocab
+    certain = 1 - share + other
+    least = -certain * math.log(certain) - (HPARAMS.n_vocab - 1) * other * math.log(other)
+    assert least < losses[-1] < (losses[0] + least) / 2
+    # What it really pays is as if it gave each its share; the measure itself is not smoothed.
+    assert trainer.nats(batch) / batch[:, 1:].size == pytest.approx(-math.log(certain), abs=0.15)

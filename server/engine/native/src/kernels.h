@@ -24,12 +24,14 @@ constexpr float SMALLEST_BOUND = 1e-36f;
 
 constexpr int round_up(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-// panels: N/16 panels of K/4 groups of 16 columns by 4 rows. Column n stands for scale[n] times its integers.
+// panels: N/16 panels of K/4 groups of 16 columns by 4 rows. Column n stands for scale[n] times its integers, and adds
+// up to column_sum[n].
 struct Int8Matrix {
     const int8_t* panels;
-    const float* scale;  // (N,)
-    const float* bias;   // (N,)
-    int k;               // a multiple of DEPTH; rows beyond the matrix's own are 0
+    const float* scale;       // (N,)
+    const float* column_sum;  // (N,)
+    const float* bias;        // (N,)
+    int k;                    // a multiple of DEPTH; rows beyond the matrix's own are 0
     int n_panels;
 };
 
@@ -41,10 +43,13 @@ struct Float32Matrix {
     int n_panels;
 };
 
-// Rows of activations in int8: row t stands for scale[t] times its integers, whose sum is sum[t].
+// Rows of activations in int8: row t stands for offset[t] plus scale[t] times its integers, whose sum is sum[t]. The
+// offset is the middle between a row's smallest and largest number: what a GELU gives is hardly ever negative, and
+// around zero half of the integers would stand for nothing.
 struct Int8Rows {
     const int8_t* values;
     const float* scale;
+    const float* offset;
     const int32_t* sum;
     ptrdiff_t stride;
 };
@@ -72,8 +77,8 @@ struct Kernels {
     // out (n,) = x (n,) with mean 0 and variance 1, times gain, plus bias; both may be null. n_padded - n zeros follow.
     void (*norm)(const float* x, int n, int n_padded, const float* gain, const float* bias, float* out);
 
-    // out (n_padded,), with zeros behind the n integers, scale and sum: see Int8Rows.
-    void (*quantise)(const float* x, int n, int n_padded, int8_t* out, float* scale, int32_t* sum);
+    // out (n_padded,), with zeros behind the n integers, scale, offset and sum: see Int8Rows. n is 1 or more.
+    void (*quantise)(const float* x, int n, int n_padded, int8_t* out, float* scale, float* offset, int32_t* sum);
 
     // The columns of panels first to last - 1 of out (T, N) = epilogue(a (T, K) times b (K, N) + bias).
     void (*multiply_int8)(const Int8Rows& a, int t, const Int8Matrix& b, int first, int last, Epilogue, float* out,

@@ -44,9 +44,13 @@ void pack_column(Precision precision, const MatrixPlace& place, const float* wei
     const bool zero = !(strangeness == 0 && bound >= SMALLEST_BOUND);
     const float inverse = 127.0f / bound;
     int8_t* column = at<int8_t>(arena, place.panels) + panel + n % PANEL * DEPTH;
-    for (int i = 0; i < place.k; ++i)
-        column[i / DEPTH * DEPTH * PANEL + i % DEPTH] =
-            zero ? int8_t{0} : static_cast<int8_t>(std::nearbyint(weights[i * stride] * inverse));
+    int32_t sum = 0;
+    for (int i = 0; i < place.k; ++i) {
+        const auto integer = zero ? int8_t{0} : static_cast<int8_t>(std::nearbyint(weights[i * stride] * inverse));
+        column[i / DEPTH * DEPTH * PANEL + i % DEPTH] = integer;
+        sum += integer;
+    }
+    at<float>(arena, place.column_sum)[n] = at<float>(arena, place.scale)[n] * static_cast<float>(sum);
 }
 
 }  // namespace
@@ -73,7 +77,10 @@ MatrixPlace Layout::matrix(int layer, int which) const {
     MatrixPlace place = matrices_.at(static_cast<size_t>(which));
     const size_t offset = layer_size_ * static_cast<size_t>(layer);
     place.panels += offset;
-    if (precision_ == Precision::int8) place.scale += offset;
+    if (precision_ == Precision::int8) {
+        place.scale += offset;
+        place.column_sum += offset;
+    }
     place.bias += offset;
     return place;
 }
@@ -87,16 +94,19 @@ size_t Layout::reserve(size_t bytes) {
 MatrixPlace Layout::reserve_matrix(int k, int n) {
     const auto columns = static_cast<size_t>(round_up(n, PANEL));
     const size_t item = precision_ == Precision::int8 ? sizeof(int8_t) : sizeof(float);
-    MatrixPlace place{k, n, 0, 0, 0};
+    MatrixPlace place{k, n, 0, 0, 0, 0};
     place.panels = reserve(columns * static_cast<size_t>(padded_k(precision_, k)) * item);
-    if (precision_ == Precision::int8) place.scale = reserve(columns * sizeof(float));
+    if (precision_ == Precision::int8) {
+        place.scale = reserve(columns * sizeof(float));
+        place.column_sum = reserve(columns * sizeof(float));
+    }
     place.bias = reserve(columns * sizeof(float));
     return place;
 }
 
 Int8Matrix int8_matrix(const MatrixPlace& place, const std::byte* arena) {
-    return {at<int8_t>(arena, place.panels), at<float>(arena, place.scale), at<float>(arena, place.bias),
-            padded_k(Precision::int8, place.k), round_up(place.n, PANEL) / PANEL};
+    return {at<int8_t>(arena, place.panels), at<float>(arena, place.scale),      at<float>(arena, place.column_sum),
+            at<float>(arena, place.bias),    padded_k(Precision::int8, place.k), round_up(place.n, PANEL) / PANEL};
 }
 
 Float32Matrix float32_matrix(const MatrixPlace& place, const std::byte* arena) {

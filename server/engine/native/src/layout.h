@@ -20,7 +20,7 @@ struct HParams {
 // A matrix of K rows and N columns. Offsets are bytes from the arena's beginning.
 struct MatrixPlace {
     int k, n;
-    size_t panels, scale, bias;  // scale: int8 only
+    size_t panels, scale, column_sum, bias;  // scale and column_sum: int8 only
 };
 
 class Layout {

@@ -85,15 +85,17 @@ void Model::multiply(const float* a, int a_channels, int t, const MatrixPlace& p
     const int k = round_up(place.k, DEPTH);
     at_least(int8_, static_cast<size_t>(t) * static_cast<size_t>(k));
     at_least(int8_scale_, static_cast<size_t>(t));
+    at_least(int8_offset_, static_cast<size_t>(t));
     at_least(int8_sum_, static_cast<size_t>(t));
     pool_.parallel_for(t, [&](int begin, int end, int) {
         for (int row = begin; row < end; ++row)
             kernels_.quantise(a + static_cast<ptrdiff_t>(row) * a_channels, place.k, k,
                               int8_.data() + static_cast<ptrdiff_t>(row) * k, &int8_scale_[static_cast<size_t>(row)],
-                              &int8_sum_[static_cast<size_t>(row)]);
+                              &int8_offset_[static_cast<size_t>(row)], &int8_sum_[static_cast<size_t>(row)]);
     });
     for_parts_of_product(t, n_panels, [&](ptrdiff_t row, int n_rows, int first, int last) {
-        const Int8Rows rows{int8_.data() + row * k, int8_scale_.data() + row, int8_sum_.data() + row, k};
+        const Int8Rows rows{int8_.data() + row * k, int8_scale_.data() + row, int8_offset_.data() + row,
+                            int8_sum_.data() + row, k};
         kernels_.multiply_int8(rows, n_rows, int8_matrix(place, arena_), first, last, epilogue, out + row * out_stride,
                                out_stride);
     });

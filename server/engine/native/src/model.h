@@ -76,7 +76,7 @@ private:
     std::vector<float> wide_;    // (T, 4C)
     std::vector<float> logits_;  // (R, V) of the rows that draw, or whose logits are asked for
     std::vector<int8_t> int8_;   // (T, up to 4C) what is multiplied next
-    std::vector<float> int8_scale_;
+    std::vector<float> int8_scale_, int8_offset_;
     std::vector<int32_t> int8_sum_;
     std::vector<std::vector<float>> scratch_;  // of each thread
 };

@@ -33,9 +33,9 @@ void keep_int8(const float* k, const float* v, int d, std::byte* at, int slot) {
     int8_t row[MAX_HEAD_CHANNELS];
     int32_t sum;
     const int k_padded = round_up(d, DEPTH);
-    quantise(k, d, k_padded, row, block.key_scales + slot, &sum);
+    quantise_around_zero(k, d, k_padded, row, block.key_scales + slot, &sum);
     for (int i = 0; i < k_padded; i += DEPTH) std::memcpy(block.keys + i * BLOCK_TOKENS + slot * DEPTH, row + i, DEPTH);
-    quantise(v, d, d, row, block.value_scales + slot, &sum);
+    quantise_around_zero(v, d, d, row, block.value_scales + slot, &sum);
     // Channel i of token `slot`: panel i / 16, group slot / 4, column i % 16, byte slot % 4.
     int8_t* group = block.values + slot / DEPTH * PANEL * DEPTH + slot % DEPTH;
     for (int i = 0; i < d; ++i) group[i / PANEL * PANEL * BLOCK_TOKENS + i % PANEL * DEPTH] = row[i];
@@ -70,7 +70,7 @@ void attend_int8(const float* q, int d, HeadCache cache, const int32_t* blocks, 
     int8_t query[MAX_HEAD_CHANNELS];
     float query_scale;
     int32_t query_sum;
-    quantise(q, d, k_padded, query, &query_scale, &query_sum);
+    quantise_around_zero(q, d, k_padded, query, &query_scale, &query_sum);
     query_scale /= std::sqrt(static_cast<float>(d));
 
     for (int i = 0; i < n_blocks; ++i) {
@@ -99,7 +99,7 @@ void attend_int8(const float* q, int d, HeadCache cache, const int32_t* blocks, 
         }
         int8_t integers[BLOCK_TOKENS];
         int32_t sum;
-        quantise(weights, BLOCK_TOKENS, BLOCK_TOKENS, integers, scores + 4, &sum);
+        quantise_around_zero(weights, BLOCK_TOKENS, BLOCK_TOKENS, integers, scores + 4, &sum);
         std::memcpy(scores, integers, sizeof integers);
         std::memcpy(scores + 5, &sum, sizeof sum);
     }

@@ -70,10 +70,13 @@ void tile_int8(const Int8Rows& a, int row, const Int8Matrix& b, int panel, Prefe
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; ++v) {
             const int column = (panel + p) * PANEL + v * W;
-            const F scale = load(b.scale + column), bias = load(b.bias + column);
+            const F scale = load(b.scale + column), bias = load(b.bias + column),
+                    column_sum = load(b.column_sum + column);
 #pragma GCC unroll 8
             for (int r = 0; r < R; ++r)
-                finish(epilogue, fma(__builtin_convertvector(sums[r][p][v], F), scale * a.scale[row + r], bias),
+                finish(epilogue,
+                       fma(__builtin_convertvector(sums[r][p][v], F), scale * a.scale[row + r],
+                           fma(column_sum, splat(a.offset[row + r]), bias)),
                        out + (row + r) * out_stride + column);
         }
 }

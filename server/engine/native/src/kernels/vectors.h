@@ -43,7 +43,6 @@ inline F splat(float x) { return x - F{}; }
 inline I splat(int32_t x) { return x - I{}; }
 inline F max(F a, F b) { return a > b ? a : b; }
 inline F min(F a, F b) { return a < b ? a : b; }
-inline F absolute(F x) { return reinterpret_cast<F>(reinterpret_cast<I>(x) & 0x7FFFFFFF); }
 
 inline F fma(F a, F b, F c) {
 #if defined(__AVX512VNNI__)
@@ -73,6 +72,7 @@ inline int32_t lane_sum(I x) {
     return reduce(x, [](I a, I b) { return a + b; });
 }
 inline float lane_max(F x) { return reduce(x, max); }
+inline float lane_min(F x) { return reduce(x, min); }
 
 // Where a sum of `dot` begins, for activations of this sum.
 inline I dot_start([[maybe_unused]] int32_t sum) {
