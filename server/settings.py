@@ -204,10 +204,10 @@ class Settings(BaseSettings):
     opening: Annotated[str, Field(min_length=1, description="The prefix of those who give none.")] = (
         "Ash and his friends"
     )
-    length: Annotated[int, Field(ge=1, description="New tokens where the request does not say.")] = 256
+    length: Annotated[int, Field(ge=1, description="New tokens where the request does not say.")] = 384
     temperature: Annotated[
         float, Field(ge=0, le=MAX_TEMPERATURE, description="Temperature where the request does not say.")
-    ] = 0.7
+    ] = 0.2
     top_k: Annotated[int, Field(ge=0, description="top_k where the request does not say; 0 is no limit.")] = (
         40
     )

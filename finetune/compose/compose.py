@@ -58,7 +58,7 @@ Cast = dict[str, str]
         ),
         (
             "most of them with the beginnings of other texts",
-            "pokegen compose --storylines plots/core --beats-share 0 --leads run/data/shorts --out run/data/leads",
+            "pokegen compose --storylines plots/core --beats-share 0 --leads run/data/everything --out run/data/leads",
         ),
     ),
 )

@@ -11,25 +11,25 @@ from server.api.problems import from_validation_error
 from server.engine import MAX_SEED, MAX_TEMPERATURE, FinishReason
 
 # One request and its answer, for the OpenAPI document.
-_ASKED = {"prefix": "Ash and Pikachu were", "length": 40, "seed": 7}
+_ASKED = {"prefix": "Ash and Pikachu were", "length": 40, "seed": 1}
 _TEXT = (
-    "Ash and Pikachu were the first to climb the tower on the steepest road to Cyllage City, but the hundredth visitor"
-    " is a puppet."
+    "Ash and Pikachu were in a castle near Canalave City, and they are afraid of it. The ghost is a young Burmy, says"
+    " Caspar, who works there."
 )
 _ANSWER = {
     "text": _TEXT,
     "samples": [{"text": _TEXT, "finish_reason": "length", "tokens": 40}],
     "prefix": "Ash and Pikachu were",
-    "seed": 7,
+    "seed": 1,
     "usage": {"prompt_tokens": 5, "completion_tokens": 40, "total_tokens": 45},
     "model": "run1",
-    "fingerprint": "fp_5f3a21c0de",
+    "fingerprint": "fp_658474a32b",
     "timing": {"queue_s": 0.001, "first_token_s": 0.0054, "total_s": 0.034, "tokens_per_s": 1211.6},
 }
 _EVENTS = (
     event('{"ahead": 3, "seconds": 0.4}', "waiting")
-    + event('{"text": "Ash and Pikachu were the first to climb the tower"}')
-    + event('{"text": " on the steepest road to Cyllage City"}')
+    + event('{"text": "Ash and Pikachu were in a castle near Canalave City, and they are afraid"}')
+    + event('{"text": " of it. The ghost is a young Burmy, says Caspar, who works there."}')
     + HEARTBEAT
     + event(json.dumps(_ANSWER), "done")
 )

@@ -31,8 +31,8 @@ class Picture(NamedTuple):
 
 PLAN = (
     Picture("desktop-light", 1280, 960, "light", "In the old lighthouse lives", 3),
-    Picture("desktop-dark", 1280, 960, "dark", "It is raining in Goldenrod City", 14),
-    Picture("phone", 390, 844, "light", "The last train to Saffron City", 8),
+    Picture("desktop-dark", 1280, 960, "dark", "Team Rocket have built a", 1),
+    Picture("phone", 390, 844, "light", "The last train to Saffron City", 7),
 )
 
 
@@ -43,7 +43,7 @@ def take(browser: Browser, url: str, picture: Picture) -> Path:
         color_scheme=picture.scheme,
         reduced_motion="reduce",
     )
-    fields = {"prefix": picture.opening, "seed": picture.seed, "length": 192, "temperature": 0.7}
+    fields = {"prefix": picture.opening, "seed": picture.seed, "length": 192, "temperature": 0.2}
     Studio(page, url).open(f"/?{urlencode(fields)}").reaches("done")
     page.locator("#stage").evaluate(
         "(stage) => stage.scrollIntoView()" if picture.width < 1000 else "() => scrollTo(0, 0)"

@@ -52,12 +52,12 @@ def test_all_of_it_works_with_a_keyboard_alone(slow_studio: Studio) -> None:
     expect(page.get_by_label("How does the episode begin?")).to_be_focused()
     keyboard.type(OPENING)
     keyboard.press("Tab")
-    for _ in range(4):
+    for _ in range(2):
         keyboard.press("ArrowRight")
     keyboard.press("Shift+Tab")
     keyboard.press("Enter")
     slow_studio.reaches("writing")
-    assert slow_studio.fields()["length"] == "384"
+    assert slow_studio.fields()["length"] == "448"
     tab_to("Stop")
     keyboard.press("Enter")
     slow_studio.reaches("stopped")
@@ -99,7 +99,7 @@ def test_a_slider_says_what_its_place_means(studio: Studio) -> None:
     expect(how_wild).to_have_attribute("aria-valuetext", "by the book")
     how_wild.fill("1.4")
     expect(how_wild).to_have_attribute("aria-valuetext", "a fever dream")
-    expect(studio.page.get_by_label("How long")).to_have_attribute("aria-valuetext", "about 190 words")
+    expect(studio.page.get_by_label("How long")).to_have_attribute("aria-valuetext", "about 300 words")
 
 
 def test_nothing_moves_for_those_who_want_no_motion(

@@ -73,16 +73,16 @@ class Parameters(BaseModel):
 
 
 # One request and its answer, for the OpenAPI document.
-_ASKED = {"model": "run1", "prompt": "Ash and Pikachu were", "max_tokens": 10, "seed": 7}
+_ASKED = {"model": "run1", "prompt": "Ash and Pikachu were", "max_tokens": 10, "temperature": 0.2, "seed": 1}
 _ANSWER = {
     "id": "cmpl-eecc8dc02ad048369781cba75502ccd7",
     "object": "text_completion",
     "created": 1795262902,
     "model": "run1",
-    "system_fingerprint": "fp_380656c225",
+    "system_fingerprint": "fp_658474a32b",
     "choices": [
         {
-            "text": " on the road to Solaceon Town when a hungry",
+            "text": " in a castle near Canalave City,",
             "index": 0,
             "logprobs": None,
             "finish_reason": "length",

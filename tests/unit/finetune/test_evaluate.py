@@ -171,7 +171,7 @@ def test_defaults_are_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POKEGEN_TEMPERATURE", "2")
     monkeypatch.setenv("COLUMNS", "200")
     shown = run("--help").output
-    assert "default: 0.7" in shown
+    assert "default: 0.2" in shown
     assert "default: 40" in shown
 
 
