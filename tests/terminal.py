@@ -42,6 +42,11 @@ def bare_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     return bare | {"TERM": "xterm"} | dict(env or {})
 
 
+def as_shown(text: str) -> str:
+    """The terminal would obey control characters; what stands for them is shown."""
+    return re.sub(r"(?![\n\t])[\x00-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", text)
+
+
 class Terminal:
     """`pokegen` at a terminal: what is typed arrives as keys, Ctrl-C included, and what it shows can be waited for.
 

@@ -17,7 +17,7 @@ from server.cli import commands
 from server.engine import SamplingParams, create_engine
 from server.settings import Settings
 from server.weights import Checkpoint
-from tests.terminal import POKEGEN, Terminal, bare_environment, pokegen
+from tests.terminal import POKEGEN, Terminal, as_shown, bare_environment, pokegen
 
 PREFIX = "Ash and Pikachu"
 LINE = "=" * 20
@@ -65,9 +65,12 @@ def test_the_texts_are_those_of_the_service(tiny_checkpoint: Checkpoint, batch_s
     assert {(record["prefix"], record["seed"]) for record in ours} == {(PREFIX, 5)}
 
 
-def test_without_a_prefix_the_model_begins(tiny_checkpoint: Checkpoint) -> None:
+def test_without_a_prefix_the_model_begins_and_the_temperature_is_the_services(
+    tiny_checkpoint: Checkpoint,
+) -> None:
     engine = create_engine(tiny_checkpoint, "int8", max_running=1, max_waiting=0)
-    (sample,) = engine.submit("", SamplingParams(length=20, seed=3)).result()
+    temperature = Settings.model_fields["temperature"].default
+    (sample,) = engine.submit("", SamplingParams(length=20, seed=3, temperature=temperature)).result()
     engine.close()
     assert texts("--length=20", "--seed=3") == [sample.text]
 
@@ -304,12 +307,7 @@ def test_a_terminal_shows_a_text_while_it_grows(tiny: dict[str, str]) -> None:
     assert status == 0
     assert terminal.reads > 20, "it came in pieces"
     expected = pokegen(*arguments, "--engine=numpy", env=tiny).stdout.removeprefix(PREFIX)
-    assert shown.replace("\n", "") == re.sub(r"[\x00-\x1f\x7f-\x9f]", shown_control, expected)
-
-
-def shown_control(character: re.Match[str]) -> str:
-    """A terminal obeys control characters; what stands for them is shown."""
-    return "" if character[0] == "\n" else "\t" if character[0] == "\t" else "\N{REPLACEMENT CHARACTER}"
+    assert shown.replace("\n", "") == as_shown(expected).replace("\n", "")
 
 
 def test_ctrl_c_at_a_terminal_ends_it_at_once(tiny: dict[str, str]) -> None:

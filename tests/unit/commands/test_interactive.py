@@ -11,7 +11,7 @@ import pytest
 
 from server.commands.history import KEPT, history_file
 from server.weights import Checkpoint
-from tests.terminal import Terminal, pokegen
+from tests.terminal import Terminal, as_shown, pokegen
 
 ASKS = "Model prompt >>> "
 SAMPLE = "=" * 40 + " SAMPLE {} " + "=" * 40 + "\n"
@@ -77,7 +77,10 @@ def test_a_prompt_is_continued_and_the_next_one_asked_for(
     terminal = start(*SHORT)
     terminal.type("Ash and Pikachu" + ENTER)
     shown = terminal.wait_for(END)
-    assert shown == f"Ash and Pikachu\n{SAMPLE.format(1)}{written('Ash and Pikachu', *SHORT)[0]}\n{END}"
+    assert (
+        shown
+        == f"Ash and Pikachu\n{SAMPLE.format(1)}{as_shown(written('Ash and Pikachu', *SHORT)[0])}\n{END}"
+    )
     terminal.wait_for(ASKS)
     terminal.type("Misty" + ENTER)
     assert answers(terminal.wait_for(END)) == written("Misty", "--length=8", "--seed=8"), "a seed of its own"
