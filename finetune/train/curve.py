@@ -10,7 +10,7 @@ from pathlib import Path
 class Point:
     """What an evaluation found after `step` steps and `tokens` tokens.
 
-    training_loss: nats a token, the mean since the point before
+    training_loss: nats a token, the mean since the point before; of smoothed targets where they were smoothed
     held_out_bits_per_byte: of the averaged weights
     """
 

@@ -51,7 +51,10 @@ class Trainer(Protocol):
     """
 
     def advance(self, batches: list[Tokens], step: int) -> float:
-        """One step on batches [B, T + 1] of rows, the gradient averaged over them; their mean loss, nats a token."""
+        """One step on batches [B, T + 1] of rows, the gradient averaged over them; their mean loss, nats a token.
+
+        Where targets are smoothed, the loss is that of the smoothed ones.
+        """
         ...
 
     def nats(self, tokens: Tokens) -> float:

@@ -23,7 +23,7 @@ _ANSWER = {
     "seed": 1,
     "usage": {"prompt_tokens": 5, "completion_tokens": 40, "total_tokens": 45},
     "model": "run1",
-    "fingerprint": "fp_658474a32b",
+    "fingerprint": "fp_fd4275ea68",
     "timing": {"queue_s": 0.001, "first_token_s": 0.0054, "total_s": 0.034, "tokens_per_s": 1211.6},
 }
 _EVENTS = (

@@ -13,7 +13,6 @@ import click
 
 from server.commands.console import Text
 from server.engine import ISAS, MAX_SEED, MAX_TEMPERATURE, Engine, EngineName, Isa, create_engine
-from server.settings import Settings
 from server.weights import find_checkpoint, open_checkpoint
 
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
@@ -154,8 +153,8 @@ _SAMPLING = (
     click.option(
         "--temperature",
         type=click.FloatRange(0, MAX_TEMPERATURE),
-        default=Settings.model_fields["temperature"].default,
-        help="Higher is wilder; 0 takes the likeliest token. The default is the service's.",
+        default=0.7,
+        help="Higher is wilder; 0 takes the likeliest token.",
     ),
     click.option(
         "--top-k",

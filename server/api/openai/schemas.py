@@ -79,7 +79,7 @@ _ANSWER = {
     "object": "text_completion",
     "created": 1795262902,
     "model": "run1",
-    "system_fingerprint": "fp_658474a32b",
+    "system_fingerprint": "fp_fd4275ea68",
     "choices": [
         {
             "text": " in a castle near Canalave City,",

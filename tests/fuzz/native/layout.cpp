@@ -19,7 +19,7 @@ Exact aligned(Exact bytes) { return (bytes + 63) / 64 * 64; }
 Exact matrix_bytes(Exact k, Exact n, Precision precision) {
     const bool int8 = precision == Precision::int8;
     const Exact columns = (n + 15) / 16 * 16, rows = int8 ? (k + 3) / 4 * 4 : k;
-    return aligned(columns * rows * (int8 ? 1 : 4)) + (int8 ? 2 : 1) * aligned(columns * 4);
+    return aligned(columns * rows * (int8 ? 1 : 4)) + (int8 ? 3 : 1) * aligned(columns * 4);
 }
 
 int size_of_a_model(Input& input) {
@@ -44,7 +44,7 @@ void place(const MatrixPlace& at, int k, int n, const Layout& layout) {
     const size_t rows = static_cast<size_t>(int8 ? round_up(k, DEPTH) : k);
     CHECK(at.k == k && at.n == n);
     CHECK(at.panels + columns * rows * (int8 ? 1 : 4) <= (int8 ? at.scale : at.bias));
-    if (int8) CHECK(at.scale + columns * 4 <= at.bias);
+    if (int8) CHECK(at.scale + columns * 4 <= at.column_sum && at.column_sum + columns * 4 <= at.bias);
     CHECK(at.bias + columns * 4 <= layout.size());
 }
 

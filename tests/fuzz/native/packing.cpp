@@ -49,12 +49,18 @@ void matrix(const Layout& layout, Input& input) {
     for (size_t column = 0; column < n; ++column) {
         const float scale = packed.scale[column];
         CHECK(std::isfinite(scale) == all_finite(weights.data() + column, k, n));
-        if (!std::isfinite(scale)) continue;
+        if (!std::isfinite(scale)) {
+            CHECK(!std::isfinite(packed.column_sum[column]));
+            continue;
+        }
+        double sum = 0;
         const int8_t* panel = packed.panels + column / PANEL * PANEL * static_cast<size_t>(packed.k);
         for (size_t i = 0; i < k; ++i) {
             const int integer = panel[i / DEPTH * DEPTH * PANEL + column % PANEL * DEPTH + i % DEPTH];
             CHECK(integer >= -127 && is_near(scale, integer, weights[i * n + column]));
+            sum += integer;
         }
+        CHECK(packed.column_sum[column] == scale * static_cast<float>(sum));
     }
 }
 
