@@ -1,4 +1,4 @@
-"""What speculative decoding would gain: `python -m loadtest.drafts --texts run/data/base --texts run/data/recast`.
+"""What speculative decoding would gain: `python -m loadtest.drafts --texts run/data/leads`.
 
 A draft of the next k tokens, verified in one step of k + 1 rows, saves a step for each token that was guessed right.
 The guess here is the likeliest token after the last five in the texts that the model was trained on, or after fewer
