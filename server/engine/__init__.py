@@ -27,6 +27,7 @@ from server.weights import Checkpoint, HParams
 from server.weights.layout import tensor_shapes
 
 __all__ = [
+    "ARITHMETIC",
     "ISAS",
     "MAX_LOGPROBS",
     "MAX_SEED",
@@ -62,6 +63,9 @@ if TYPE_CHECKING:
 
 # int8 and float32 are the native core, numpy the reference, gpt2-simple the oracle.
 EngineName = Literal["int8", "float32", "numpy", "gpt2-simple"]
+
+# To be raised with every change by which one of them may give another text for the same seed; a test asks for it.
+ARITHMETIC = 2
 
 # What the process takes beside weights and cache: Python and its libraries, room for a step's activations, and 4 MiB of
 # answers that the service keeps.

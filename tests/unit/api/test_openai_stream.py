@@ -230,7 +230,7 @@ def test_who_has_left_is_told_no_end(small: Small, streams: bool) -> None:
     with open(reading) as connection:  # noqa: PTH123 - a connection that the other side has closed
         response = small.client.post(
             "/v1/completions",
-            json={"model": "small", "max_tokens": 500, "seed": 1, "stream": streams},
+            json={"model": "small", "max_tokens": 500, "seed": 1, "stream": streams},  # whose text is long
             environ_overrides={"werkzeug.socket": connection},
         )
         assert response.status_code == (200 if streams else 499)

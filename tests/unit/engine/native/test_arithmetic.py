@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from server.api.openai.models import ARITHMETIC
+from server.engine import ARITHMETIC
 from server.weights import HParams
 from tests.unit.engine.native.models import RandomCheckpoint, logits, native_model
 
