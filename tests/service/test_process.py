@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -99,6 +100,19 @@ def test_nor_for_a_worker_that_comes_back_after_a_crash(own_stack: Stack) -> Non
     os.kill(worker, signal.SIGKILL)
     wait_until(lambda: own_stack.workers("uwsgi") not in ([], [worker]), within=30, what="another worker")
     own_stack.stop(within=20)
+
+
+def test_nor_for_one_that_comes_back_while_nginx_ends(own_stack: Stack) -> None:
+    """uWSGI takes up to a second to notice that a worker has died, and a stop may come in between."""
+    [worker] = own_stack.workers("uwsgi")
+    with socket.create_connection(("127.0.0.1", own_stack.port)) as unfinished:
+        unfinished.sendall(b"GET / HTTP/1.1\r\nHost: ")  # nginx waits for the rest before it ends
+        family = descendants(own_stack.process.pid)
+        os.kill(worker, signal.SIGKILL)
+        own_stack.process.terminate()
+        wait_until(lambda: own_stack.workers("uwsgi") not in ([], [worker]), within=30, what="another worker")
+    assert own_stack.process.wait(timeout=20) == 0
+    own_stack.nothing_is_left(family)
 
 
 def test_another_worker_takes_over_and_no_answer_is_lost(own_stack: Stack) -> None:
