@@ -101,6 +101,10 @@ def command(
                 f"no *.txt in {corpus / folder}: name a folder of storylines in {corpus}",
                 param_hint="--storylines",
             )
+    if leads and beats_share == 1:
+        raise click.BadParameter(
+            "leads come before storylines, and 1 leaves none", param_hint="--beats-share"
+        )
     lead_texts = read_documents(leads / "train.txt") if leads else []
     episodes = compose(corpus, seed, count, storylines, beats_share, lead_texts)
     out.mkdir(parents=True, exist_ok=True)

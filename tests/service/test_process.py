@@ -103,7 +103,7 @@ def test_nor_for_a_worker_that_comes_back_after_a_crash(own_stack: Stack) -> Non
 
 
 def test_nor_for_one_that_comes_back_while_nginx_ends(own_stack: Stack) -> None:
-    """uWSGI takes up to a second to notice that a worker has died, and a stop may come in between."""
+    """A stop may come in the second that uWSGI takes to notice that its worker has died."""
     [worker] = own_stack.workers("uwsgi")
     with socket.create_connection(("127.0.0.1", own_stack.port)) as unfinished:
         unfinished.sendall(b"GET / HTTP/1.1\r\nHost: ")  # nginx waits for the rest before it ends

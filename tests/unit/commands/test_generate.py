@@ -296,14 +296,15 @@ def test_a_reader_who_has_had_enough_ends_it_in_silence(tiny: dict[str, str]) ->
     assert (statuses, done.stderr) == ("0 0", "")
 
 
-def test_a_terminal_shows_a_text_while_it_grows(tiny: dict[str, str]) -> None:
+def test_a_terminal_shows_a_text_while_it_grows(checkpoint: Path) -> None:
+    slow = {"POKEGEN_CHECKPOINT": str(checkpoint)}  # the terminal has time to show every piece
     arguments = ["generate", "--length=200", "--seed=1", "--ignore-end-of-text", "--prefix", PREFIX]
-    with Terminal(*arguments, "--engine=numpy", env=tiny) as terminal:
+    with Terminal(*arguments, "--engine=numpy", env=slow) as terminal:
         terminal.wait_for(PREFIX)
         status, shown = terminal.end()
     assert status == 0
     assert terminal.reads > 20, "it came in pieces"
-    expected = pokegen(*arguments, "--engine=numpy", env=tiny).stdout.removeprefix(PREFIX)
+    expected = pokegen(*arguments, "--engine=numpy", env=slow).stdout.removeprefix(PREFIX)
     assert shown.replace("\n", "") == as_shown(expected).replace("\n", "")
 
 

@@ -183,15 +183,21 @@ def test_the_command_takes_storylines_by_folder_and_beats_by_share(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("argument", "message"),
+    ("arguments", "message"),
     [
-        ("--storylines=typo", "--storylines: no *.txt in"),
-        ("--beats-share=1.5", "'--beats-share': 1.5 is not in the range 0<=x<=1"),
-        ("--beats-share=nan", "the share of beats is nan and may be from 0 to 1"),
+        (["--storylines=typo"], "--storylines: no *.txt in"),
+        (["--beats-share=1.5"], "'--beats-share': 1.5 is not in the range 0<=x<=1"),
+        (["--beats-share=nan"], "the share of beats is nan and may be from 0 to 1"),
+        (
+            ["--beats-share=1", f"--leads={CORPUS}"],
+            "--beats-share: leads come before storylines, and 1 leaves none",
+        ),
     ],
 )
-def test_what_is_wrong_is_named_and_nothing_written(tmp_path: Path, argument: str, message: str) -> None:
-    given = ["--corpus", str(CORPUS), "--out", str(tmp_path / "out"), "--count=1", argument]
+def test_what_is_wrong_is_named_and_nothing_written(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    given = ["--corpus", str(CORPUS), "--out", str(tmp_path / "out"), "--count=1", *arguments]
     result = CliRunner().invoke(command, given)
     assert message in " ".join(f"{result.output} {result.exception}".replace("│", " ").split())
     assert not (tmp_path / "out/train.txt").exists()
