@@ -4,11 +4,13 @@ Names and shapes are those of `server.weights.layout.tensor_shapes`, values are 
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from finetune.files import digest
 from server.weights import HParams, open_checkpoint
 from server.weights.layout import tensor_shapes
 
@@ -32,6 +34,11 @@ def fresh_weights(hparams: HParams, seed: int) -> Weights:
             deviation = 0.02 / math.sqrt(2 * hparams.n_layer) if name.endswith("c_proj/w") else 0.02
             weights[name] = deviation * random.standard_normal(shape, np.float32)
     return weights
+
+
+def weights_digest(hparams: HParams, tensor: Callable[[str], NDArray[np.float32]]) -> str:
+    """A hash to know weights by, whatever files they come from. `tensor` gives them by name, one at a time."""
+    return digest(tensor(name).tobytes() for name in sorted(tensor_shapes(hparams)))
 
 
 def read_weights(checkpoint: Path) -> tuple[HParams, Weights]:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from finetune.console import FOLDER, aligned
+from finetune.console import FOLDER, FiniteRange, aligned
 from finetune.documents import read_documents
 from finetune.evaluate.copying import RUN, Copying, copying
 from finetune.evaluate.diversity import Diversity, compare
@@ -95,7 +95,7 @@ class Evaluation:
 @click.option("--samples", type=click.IntRange(min=2), default=100, help="Texts to draw.")
 @click.option(
     "--temperature",
-    type=click.FloatRange(0, MAX_TEMPERATURE),
+    type=FiniteRange(0, MAX_TEMPERATURE),
     default=SERVICE["temperature"].default,
     help="Of the samples; the default is the service's, as are the next two.",
 )
@@ -107,7 +107,7 @@ class Evaluation:
 )
 @click.option(
     "--top-p",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     default=SERVICE["top_p"].default,
     help="Of the samples; 0: no limit.",
 )

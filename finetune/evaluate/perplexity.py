@@ -16,10 +16,10 @@ from finetune.evaluate.ngrams import NgramModel
 from finetune.files import digest
 from finetune.train.plan import Tokens
 from finetune.train.rows import encode, windows
+from finetune.weights import weights_digest
 from server.engine import EngineName, load_model
 from server.engine.kv_blocks import blocks_for
 from server.weights import Checkpoint
-from server.weights.layout import tensor_shapes
 
 Kind = Literal["checkpoint", "5-gram"]
 
@@ -96,7 +96,7 @@ def from_checkpoint(checkpoint: Checkpoint, engine: EngineName) -> Model:
     return Model(
         f"{checkpoint.name} in int8" if engine == "int8" else checkpoint.name,
         "checkpoint",
-        digest(checkpoint.tensor(name).tobytes() for name in sorted(tensor_shapes(checkpoint.hparams))),
+        weights_digest(checkpoint.hparams, checkpoint.tensor),
         vocabulary.read(checkpoint.directory),
         checkpoint.hparams.n_ctx,
         log_probabilities,

@@ -20,9 +20,10 @@ from tqdm import tqdm
 
 from finetune.console import FOLDER
 from finetune.evaluate.command import Evaluation, read_evaluation
-from finetune.files import digest, replace
+from finetune.files import replace
 from finetune.publish.export import read_training
-from finetune.train.curve import read_curve
+from finetune.train.curve import CURVE_TABLE, read_curve
+from finetune.weights import weights_digest
 from server.commands.console import examples
 from server.engine import MAX_SEED, EngineError, PromptTooLongError, SamplingParams, create_engine
 from server.settings import Settings
@@ -97,8 +98,7 @@ def write_card(checkpoint: Path, fields: CardFile, seed: int) -> Card:
     """
     evaluation = read_evaluation(checkpoint)
     with open_checkpoint(checkpoint) as opened:
-        names = sorted(tensor_shapes(opened.hparams))
-        if evaluation.checkpoint_digest != digest(opened.tensor(name).tobytes() for name in names):
+        if evaluation.checkpoint_digest != weights_digest(opened.hparams, opened.tensor):
             raise ValueError(
                 f"{checkpoint} holds other weights than those that were evaluated: run `pokegen evaluate` again"
             )
@@ -127,16 +127,20 @@ def draw(checkpoint: Checkpoint, prefixes: Sequence[str], seed: int) -> Samples:
     choices: dict[str, Any] = {name: SERVICE[name].default for name in names}
     choices |= {"seed": seed, "length": checkpoint.hparams.n_ctx - 1}
     engine = create_engine(checkpoint, SERVICE["engine"].default, max_running=8, max_waiting=len(prefixes))
+    generations = []
     texts = []
     try:
-        generations = [(prefix, engine.submit(prefix, SamplingParams(**choices))) for prefix in prefixes]
+        for prefix in prefixes:
+            try:
+                generations.append((prefix, engine.submit(prefix, SamplingParams(**choices))))
+            except PromptTooLongError as error:
+                raise ValueError(
+                    f"prefixes: {prefix[:30]!r}... has {error.tokens} tokens and may have {error.limit} at most:"
+                    " shorten it in the file of fields"
+                ) from error
         for prefix, generation in tqdm(generations, desc="samples", unit="text", disable=None):
             (sample,) = generation.result()
             texts.append(Sample(prefix=prefix, text=sample.text, finish_reason=sample.finish_reason))
-    except PromptTooLongError as error:
-        raise ValueError(
-            f"prefixes: one has {error.tokens} tokens and may have {error.limit} at most"
-        ) from error
     finally:
         engine.close()
     return Samples(**choices, texts=texts)
@@ -230,6 +234,6 @@ def _thinned(curve: list[CurvePoint]) -> list[CurvePoint]:
 
 def _read_curve(checkpoint: Path) -> list[CurvePoint]:
     """Empty for a checkpoint that others trained."""
-    if not (checkpoint / "curve.csv").exists():
+    if not (checkpoint / CURVE_TABLE).exists():
         return []
     return [CurvePoint(**asdict(point)) for point in read_curve(checkpoint)]

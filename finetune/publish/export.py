@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,24 @@ from tokenizers import Tokenizer
 
 from finetune import vocabulary
 from finetune.console import FOLDER
+from finetune.evaluate.command import EVALUATION_FILE
+from finetune.evaluate.samples import SAMPLES_FILE
 from finetune.files import replace
-from finetune.train.curve import write_curve
+from finetune.train.curve import CURVE_TABLE, write_curve
 from finetune.train.rows import end_of_text
 from finetune.train.run import RUN_FILE, read_kept, read_progress
 from finetune.weights import Weights, read_weights
 from server.commands.console import examples
-from server.weights import HParams, open_checkpoint
-from server.weights.card import CARD, README
+from server.weights import CheckpointError, HParams, open_checkpoint
+from server.weights.card import CARD, CURVE, README
 from server.weights.hugging_face import stored_name
 
 FORMATS = ("transformers", "gpt-2-simple")
 DTYPES = ("float32", "float16")
 SAFETENSORS = "model.safetensors"
 TRAINING = "training.json"
-# What `pokegen evaluate` and `pokegen card` write about the weights beside it.
-MEASURED = ("evaluation.json", "evaluation-samples.jsonl", CARD, README)
+# What `pokegen evaluate` and `pokegen card` write about the weights beside it, and `pokegen finetune`.
+ABOUT_WEIGHTS = (EVALUATION_FILE, SAMPLES_FILE, CARD, README, TRAINING, CURVE_TABLE, CURVE)
 
 
 @click.command(
@@ -79,15 +82,11 @@ def export_run(
 ) -> None:
     """Write the weights that `run` kept, and beside them how they came about: training.json, curve.csv and curve.svg.
 
-    What was measured and said of other weights in the same place is removed: the server would show it for these.
     Raises FileNotFoundError when nothing was saved in `run` yet.
     """
     progress = read_progress(run)
     hparams, weights = read_kept(run)
     training = progress.description | {"kept step": progress.kept_step}
-    if not (checkpoint / TRAINING).exists() or read_training(checkpoint) != training:
-        for name in MEASURED:
-            (checkpoint / name).unlink(missing_ok=True)
     export(
         checkpoint,
         hparams,
@@ -116,9 +115,14 @@ def export(
     `transformers`: config.json, generation_config.json and model.safetensors (in `dtype`; the configuration has it
     loaded as float32). `gpt-2-simple`: model-STEP.index and .data, checkpoint and counter, always float32, written by
     TensorFlow. The head is the token embedding, and no format stores it a second time. Weights that the directory had
-    in another format are removed: whoever prefers that format would go on with them.
+    in another format are removed: whoever prefers that format would go on with them. So is what it had to say about
+    other weights than these: the server would show it for these.
     """
     checkpoint.mkdir(parents=True, exist_ok=True)
+    read_back = dtype if "transformers" in formats else "float32"
+    if not _holds(checkpoint, hparams, {name: value.astype(read_back) for name, value in weights.items()}):
+        for name in ABOUT_WEIGHTS:
+            (checkpoint / name).unlink(missing_ok=True)
     vocabulary.write(tokenizer, checkpoint)
     write_json(
         checkpoint / "hparams.json",
@@ -133,6 +137,15 @@ def export(
     else:
         (checkpoint / "checkpoint").unlink(missing_ok=True)  # without it, the others are no checkpoint
         _remove_bundles(checkpoint)
+
+
+def _holds(checkpoint: Path, hparams: HParams, weights: Mapping[str, NDArray[np.floating]]) -> bool:
+    """Whether these are the sizes and the weights that the server would find in `checkpoint`."""
+    try:
+        sizes, there = read_weights(checkpoint)
+    except CheckpointError:
+        return False
+    return sizes == hparams and all(np.array_equal(there[name], weights[name]) for name in there)
 
 
 def _write_transformers(
@@ -185,8 +198,8 @@ def _write_gpt2_simple(checkpoint: Path, weights: Weights, step: int) -> None:
         session.run(save, dict(zip(tensors, variables.values(), strict=True)))
     # As text, which is all that TensorFlow's own function for it writes before it warns of its age.
     newest = f'model_checkpoint_path: "{prefix}"\nall_model_checkpoint_paths: "{prefix}"\n'
-    (checkpoint / "checkpoint").write_text(newest)
-    (checkpoint / "counter").write_text(f"{step}\n")
+    replace(checkpoint / "checkpoint", newest)
+    replace(checkpoint / "counter", f"{step}\n")
     _remove_bundles(checkpoint, but=prefix)
 
 

@@ -16,7 +16,7 @@ import click
 from finetune.console import FOLDER
 from finetune.evaluate.command import EVALUATION_FILE, Evaluation, read_evaluation
 from finetune.publish.export import TRAINING, read_training
-from finetune.train.curve import read_curve
+from finetune.train.curve import CURVE_TABLE, read_curve
 from server.commands.console import examples
 from server.settings import PREFIX, Settings
 from server.weights import CheckpointError, open_checkpoint
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 ARTIFACTS = PurePosixPath("checkpoint")  # the folder's name among a run's artifacts
-CURVE_TABLE = "curve.csv"
 MOST_METRICS = 1000  # that MLflow takes at once
 
 

@@ -3,14 +3,13 @@
 import dataclasses
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import click
 
 from finetune import vocabulary
-from finetune.console import FOLDER
+from finetune.console import FOLDER, FiniteRange
 from finetune.documents import read_documents
 from finetune.publish.export import DTYPES, FORMATS, export_run
 from finetune.train.plan import Plan, Trainer
@@ -25,7 +24,7 @@ TRAINERS = ("torch", "gpt-2-simple")
 
 POSITIVE = click.IntRange(min=1)
 COUNT = click.IntRange(min=0)
-SHARE = click.FloatRange(0, 1, max_open=True)
+SHARE = FiniteRange(0, 1, max_open=True)
 
 
 def _run_name(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
@@ -103,7 +102,7 @@ def new_trainer(task: Task) -> Trainer:
 @click.option("--accumulate-gradients", type=POSITIVE, default=1, help="Batches a step.")
 @click.option(
     "--learning-rate",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     default=1e-4,
     help="Between warm-up and cool-down; Muon wants about 20 times more.",
 )
@@ -125,13 +124,13 @@ def new_trainer(task: Task) -> Trainer:
     help="torch only: the share of every target that is spread evenly over the vocabulary.",
 )
 @click.option(
-    "--weight-decay", type=click.FloatRange(min=0), default=0.0, help="Per step and unit of learning rate."
+    "--weight-decay", type=FiniteRange(min=0), default=0.0, help="Per step and unit of learning rate."
 )
 @click.option(
     "--averaging", type=SHARE, default=0.99, help="What is left of the weights' running average after a step."
 )
 @click.option(
-    "--clip", type=click.FloatRange(min=0, min_open=True), default=1.0, help="The gradient's norm at most."
+    "--clip", type=FiniteRange(min=0, min_open=True), default=1.0, help="The gradient's norm at most."
 )
 @click.option(
     "--only-train-transformer-layers", is_flag=True, help="Leave embeddings and the last norm as they are."
@@ -218,19 +217,23 @@ def command(
     os.environ["OMP_NUM_THREADS"] = os.environ["TF_NUM_INTRAOP_THREADS"] = str(threads)
     # What PyTorch's compiler leaves; no run can have a name with a dot in front.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((state_dir / ".compiled").absolute()))
+    checkpoint = checkpoint_dir / run_name
+    beginning = choices["model_dir"] / choices["model_name"]
+    if not choices["vocabulary_folder"] and checkpoint.resolve() == beginning.resolve():
+        raise click.BadParameter(
+            f"{checkpoint} is what the run starts from: choose another name", param_hint="--run-name"
+        )
     task = new_task(dataset, mix, trainer, choices)
     sample = sampler(task, sample_prefix, sample_length, sample_num) if sample_num else None
     folder = state_dir / run_name
-    if restore_from == "fresh":
-        shutil.rmtree(folder, ignore_errors=True)
     try:
-        train(folder, task, new_trainer, sample)
-        export_run(folder, checkpoint_dir / run_name, formats=formats, dtype=dtype)
+        train(folder, task, new_trainer, sample, fresh=restore_from == "fresh")
+        export_run(folder, checkpoint, formats=formats, dtype=dtype)
     except KeyboardInterrupt:
         raise Interrupted(
             "interrupted: the same command, with --restore-from latest, goes on from the last save"
         ) from None
-    print(f"{checkpoint_dir / run_name} is ready: POKEGEN_CHECKPOINT={checkpoint_dir / run_name} make run")
+    print(f"{checkpoint} is ready: POKEGEN_CHECKPOINT={checkpoint} make run")
 
 
 def new_task(dataset: Path, mix: tuple[tuple[Path, int], ...], trainer: str, choices: dict[str, Any]) -> Task:

@@ -5,6 +5,11 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from finetune.files import whole
+from server.weights.card import CURVE
+
+CURVE_TABLE = "curve.csv"
+
 
 @dataclass(frozen=True)
 class Point:
@@ -28,16 +33,16 @@ class Point:
 
 def write_curve(folder: Path, curve: list[Point]) -> None:
     """Write `curve.csv` and `curve.svg`."""
-    with (folder / "curve.csv").open("w", newline="") as out:
+    with whole(folder / CURVE_TABLE) as out:
         table = csv.DictWriter(out, [field.name for field in dataclasses.fields(Point)])
         table.writeheader()
         table.writerows(dataclasses.asdict(point) for point in curve)
-    _draw(folder / "curve.svg", curve)
+    _draw(folder / CURVE, curve)
 
 
 def read_curve(folder: Path) -> list[Point]:
     """What `write_curve` wrote. Raises FileNotFoundError when nothing was evaluated in `folder` yet."""
-    with (folder / "curve.csv").open(newline="") as file:
+    with (folder / CURVE_TABLE).open(newline="") as file:
         return [
             Point(
                 int(row["step"]),
@@ -62,5 +67,5 @@ def _draw(file: Path, curve: list[Point]) -> None:
     (held_out,) = right.plot(steps, [point.held_out_bits_per_byte for point in curve], "C1.-")
     right.set_ylabel("held-out bits per byte")
     axes.legend([training, held_out], ["training", "held out"])
-    with rc_context({"svg.hashsalt": file.name}):  # the same curve gives the same file
-        figure.savefig(file, metadata={"Date": None})
+    with rc_context({"svg.hashsalt": file.name}), whole(file) as out:  # the same curve gives the same file
+        figure.savefig(out, format="svg", metadata={"Date": None})

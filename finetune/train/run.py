@@ -20,11 +20,11 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from finetune import vocabulary
-from finetune.files import digest, replace
+from finetune.files import alone_in, digest, replace
 from finetune.train.curve import Point, write_curve
 from finetune.train.plan import Plan, Trainer
 from finetune.train.rows import Source, batches, encode, end_of_text, windows
-from finetune.weights import Weights
+from finetune.weights import Weights, weights_digest
 from server.weights import HParams
 
 RUN_FILE = "run.json"
@@ -67,7 +67,7 @@ class Task:
                 for document in documents
             ),
             "held-out texts": digest(text.encode() for text in self.held_out),
-            "initial weights": digest(self.weights[name].tobytes() for name in sorted(self.weights)),
+            "initial weights": weights_digest(self.hparams, self.weights.__getitem__),
         }
 
 
@@ -85,19 +85,17 @@ class Progress:
 
 
 class Run:
-    """A run and its folder. `samples` draws texts to be written down at every evaluation."""
+    """A run and its folder."""
 
-    def __init__(self, folder: Path, task: Task, new_trainer: Callable[[Task], Trainer]) -> None:
+    def __init__(self, folder: Path, task: Task, trainer: Trainer) -> None:
         """Go on from what the folder holds, or begin.
 
         Raises ValueError, before anything is written, when the folder holds another run.
         """
-        self.folder, self.task, self.plan = folder, task, task.plan
+        self.folder, self.task, self.plan, self.trainer = folder, task, task.plan, trainer
         self.progress = self._read_progress(task.describe())
-        self.trainer = new_trainer(task)
         if self.progress.state:
-            self.trainer.restore(folder / self.progress.state)
-        folder.mkdir(parents=True, exist_ok=True)
+            trainer.restore(folder / self.progress.state)
         vocabulary.write(task.tokenizer, folder)
 
     def _read_progress(self, description: Description) -> Progress:
@@ -172,7 +170,11 @@ class Run:
         replace(self.folder / RUN_FILE, json.dumps(dataclasses.asdict(self.progress), indent=1) + "\n")
         for other in [*self.folder.glob("state-*"), *self.folder.glob("weights-*.npz")]:
             if other.name not in (self.progress.state, self.progress.kept):
-                shutil.rmtree(other) if other.is_dir() else other.unlink()
+                _remove(other)
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def train(
@@ -180,37 +182,50 @@ def train(
     task: Task,
     new_trainer: Callable[[Task], Trainer],
     sample: Callable[[Trainer], str] | None = None,
+    *,
+    fresh: bool = False,
 ) -> list[Point]:
-    """Carry the task out in `folder`, going on from what it holds (see Run); returns the curve.
+    """Carry the task out in `folder`, going on from what it holds unless it is to be `fresh` (see Run); the curve.
 
     `sample` gives a text to be written to `samples/step-N.txt` at every save. Raises ValueError when the folder holds
-    another run, and when the loss is no number any more.
+    another run or another process is at work there, when the loss is no number any more, and what `new_trainer` raises.
     """
-    run = Run(folder, task, new_trainer)
-    plan = task.plan
-    stream = batches(task.sources, task.hparams.n_ctx, plan.seed)
-    stream = itertools.islice(stream, run.progress.step * plan.accumulate_gradients, None)
-    with tqdm(total=plan.steps, initial=run.progress.step, unit="step", desc=folder.name) as bar:
-        while not run.finished:
-            loss = run.advance([next(stream) for _ in range(plan.accumulate_gradients)])
-            bar.update()
-            bar.set_postfix(loss=f"{loss:.3f}")
-            if run.progress.step % plan.save_every == 0 or run.progress.step == plan.steps:
-                bar.write(str(run.evaluate()))
-                if sample:
-                    write_sample(folder, run.progress.step, sample(run.trainer))
-                run.save()
-    return run.progress.curve
+    trainer = new_trainer(task)  # what it refuses is refused before anything is written or removed
+    with alone_in(folder):
+        if fresh:
+            for old in folder.iterdir():
+                _remove(old)
+        run = Run(folder, task, trainer)
+        plan = task.plan
+        stream = batches(task.sources, task.hparams.n_ctx, plan.seed)
+        stream = itertools.islice(stream, run.progress.step * plan.accumulate_gradients, None)
+        with tqdm(total=plan.steps, initial=run.progress.step, unit="step", desc=folder.name) as bar:
+            while not run.finished:
+                loss = run.advance([next(stream) for _ in range(plan.accumulate_gradients)])
+                bar.update()
+                bar.set_postfix(loss=f"{loss:.3f}")
+                if run.progress.step % plan.save_every == 0 or run.progress.step == plan.steps:
+                    bar.write(str(run.evaluate()))
+                    if sample:
+                        write_sample(folder, run.progress.step, sample(trainer))
+                    run.save()
+        return run.progress.curve
 
 
 def read_progress(folder: Path) -> Progress:
-    """What `run.json` says. Raises FileNotFoundError when nothing was saved in `folder` yet."""
+    """What `run.json` says.
+
+    Raises FileNotFoundError when nothing was saved in `folder` yet, and ValueError when it is no JSON.
+    """
     file = folder / RUN_FILE
     if not file.exists():
         raise FileNotFoundError(
             f"{file} is missing: nothing was saved there yet; train first, or name another run"
         )
-    fields = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        fields = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is not JSON ({error}): start over with --restore-from fresh") from error
     return Progress(**fields | {"curve": [Point(**point) for point in fields["curve"]]})
 
 

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from finetune.documents import write_documents
 from finetune.evaluate.command import evaluate, read_evaluation
-from finetune.publish.card import FIELDS, command, draw, metadata, quoted, read_fields
+from finetune.publish.card import FIELDS, command, draw, metadata, quoted, read_fields, write_card
 from finetune.train.curve import Point, write_curve
 from server.weights import Checkpoint, CheckpointError, open_checkpoint
 from server.weights.card import LARGEST, Card, Sample, read_card
@@ -219,6 +219,15 @@ def test_a_wrong_field_is_named(change: dict[str, object], says: str, tmp_path: 
     file.write_text(yaml.safe_dump(yaml.safe_load(FIELDS.read_text()) | change))
     with pytest.raises(ValueError, match=says):
         read_fields(file)
+
+
+def test_a_prefix_without_room_for_a_text_is_named(measured: Path) -> None:
+    fields = read_fields(FIELDS).model_copy(update={"prefixes": ["Ash", "Pikachu! " * 600]})
+    with pytest.raises(
+        ValueError,
+        match=r"prefixes: 'Pikachu! Pikachu! Pikachu! Pik'\.\.\. has \d+ tokens and may have \d+ at most",
+    ):
+        write_card(measured, fields, seed=1)
 
 
 def test_a_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from finetune.publish.export import FORMATS, MEASURED, TRAINING, command, export, export_run, read_training
+from finetune.publish.export import ABOUT_WEIGHTS, FORMATS, command, export, export_run, read_training
 from finetune.train.command import new_trainer
 from finetune.train.curve import read_curve
 from finetune.train.run import Task, read_kept, train
@@ -184,14 +184,24 @@ def test_the_command_takes_a_run_in_the_middle(run: Path, checkpoint: Path, tmp_
         assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
-def test_what_was_measured_of_other_weights_goes_with_them(run: Path, checkpoint: Path) -> None:
-    for name in MEASURED:
+def about_weights(checkpoint: Path) -> list[str]:
+    return [name for name in ABOUT_WEIGHTS if (checkpoint / name).exists()]
+
+
+def test_what_was_measured_of_other_weights_goes_with_them(
+    run: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    for name in ABOUT_WEIGHTS:
         (checkpoint / name).write_text("measured")
     export_run(run, checkpoint)
-    assert all((checkpoint / name).exists() for name in MEASURED)
-    (checkpoint / TRAINING).write_text("{}")
-    export_run(run, checkpoint)
-    assert not [name for name in MEASURED if (checkpoint / name).exists()]
+    invoke(checkpoint, tmp_path / "copy")
+    invoke(tmp_path / "copy", checkpoint)
+    assert about_weights(checkpoint) == list(ABOUT_WEIGHTS), "they are the same weights"
+    export_run(run, checkpoint, dtype="float16")
+    assert about_weights(checkpoint) == ["training.json", "curve.csv", "curve.svg"], "the run's own"
+    write_transformers(tmp_path / "theirs", TINY, seed=3)
+    invoke(tmp_path / "theirs", checkpoint)
+    assert about_weights(checkpoint) == []
 
 
 def test_a_run_without_weights_is_named(tmp_path: Path) -> None:

@@ -130,6 +130,22 @@ def test_a_finished_run_is_not_repeated(task: Task, whole: Callable[[str], Path]
     assert contents(folder) == before
 
 
+def test_two_processes_do_not_share_a_run(tmp_path: Path, task: Task) -> None:
+    def meanwhile(trainer: Trainer) -> str:
+        with pytest.raises(ValueError, match="another process is at work in"):
+            train(tmp_path, task, new_trainer)
+        return sample(task)(trainer)
+
+    train(tmp_path, task, new_trainer, meanwhile)
+    train(tmp_path, task, new_trainer)
+
+
+def test_progress_that_is_no_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run.json").touch()
+    with pytest.raises(ValueError, match=r"run\.json is not JSON .*: start over with --restore-from fresh"):
+        read_progress(tmp_path)
+
+
 def test_a_run_from_before_there_was_a_choice_goes_on(
     tmp_path: Path, task: Task, whole: Callable[[str], Path]
 ) -> None:

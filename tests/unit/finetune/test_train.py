@@ -146,6 +146,37 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(
     assert not (tmp_path / "checkpoint").exists()
 
 
+def test_starting_over_with_what_makes_no_sense_leaves_the_run_that_was(
+    tmp_path: Path, dataset: Path, vocabulary: Path, here: list[str]
+) -> None:
+    arguments = [*here, f"--dataset={dataset}", f"--vocabulary={vocabulary}", *SIZES]
+    assert run(*arguments).exit_code == 0
+    before = read_progress(tmp_path / "state/run1")
+    with pytest.raises(ValueError, match="optimizer 'lion' is none of"):
+        run(*arguments, "--restore-from=fresh", "--optimizer=lion")
+    assert read_progress(tmp_path / "state/run1") == before
+    assert run(*arguments, "--restore-from=fresh", "--seed=2").exit_code == 0
+    assert read_progress(tmp_path / "state/run1") != before
+
+
+def test_a_run_does_not_overwrite_what_it_starts_from(tmp_path: Path, dataset: Path, here: list[str]) -> None:
+    write_transformers(tmp_path / "checkpoint/run1", TINY)
+    refused = run(*here, f"--dataset={dataset}", f"--model-dir={tmp_path}/checkpoint", "--model-name=run1")
+    assert refused.exit_code == 2
+    assert "is what the run starts from: choose another name" in " ".join(refused.output.split())
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize(
+    "option", ["--learning-rate", "--weight-decay", "--clip", "--dropout", "--averaging"]
+)
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_a_choice_is_a_finite_number(dataset: Path, here: list[str], option: str, number: str) -> None:
+    refused = run(*here, f"--dataset={dataset}", option, number)
+    assert refused.exit_code == 2
+    assert f"Invalid value for '{option}': {number} is n" in " ".join(refused.output.split())
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "/", "others/run1", "../run1"])
 def test_starting_over_removes_nothing_but_a_run(
     tmp_path: Path, dataset: Path, vocabulary: Path, here: list[str], name: str
