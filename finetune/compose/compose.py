@@ -16,13 +16,12 @@ import click
 from tqdm import tqdm
 
 from finetune.compose.leads import choose_leads
-from finetune.compose.slots import is_named, read_slots
+from finetune.compose.slots import SLOT, TYPED, is_named, read_slots, require_known_slots
 from finetune.compose.storylines import Storyline, read_storylines
 from finetune.console import FOLDER
 from finetune.documents import read_documents, write_documents
 from server.commands.console import examples
 
-SLOT = re.compile(r"\{(\w+)\}")
 # Opening a line, a sentence or a quotation.
 SENTENCE_START = re.compile(r'(?:^|[.!?]"? |(?:^| )")$')
 # Names and props that only make sense once Team Rocket have turned up.
@@ -30,6 +29,11 @@ TEAM_ROCKET = re.compile(
     r"Team Rocket|Jessie|James|Meowth|Wobbuffet|Arbok|Weezing|Lickitung|Victreebel|Seviper|Cacnea|Carnivine|Yanmega"
     r"|Mime Jr|Yamask|Woobat|Frillish|Inkay|Pumpkaboo|Mimikyu|Mareanie|Bewear|Matori|Giovanni|Pelipper|Morpeko"
     r"|\{gadget\}|\b(?:the boss|villains?|thie(?:f|ves)|machine|cage|motto|blast(?:ed|ing)? off)\b"
+)
+# In story order.
+KINDS_OF_BEATS = (
+    *("opening", "encounter", "problem", "plan", "rocket_scheme"),
+    *("rocket_attack", "battle", "turn", "resolution", "farewell"),
 )
 INDEFINITE = re.compile(r"^an? ")
 PRONOUNS = {"she": ("she", "her", "her"), "he": ("he", "him", "his")}
@@ -114,15 +118,29 @@ def command(
 def read_beats(folder: Path) -> dict[str, Beats]:
     """Region -> kind of beat -> lines, from `folder/REGION.json`.
 
-    Raises FileNotFoundError when the folder holds no such file.
+    Raises FileNotFoundError when a region has no such file, ValueError for one that lacks a kind of beat or has a slot
+    that nobody knows.
     """
-    files = sorted(folder.glob("*.json"))
-    if not files:
-        raise FileNotFoundError(f"no REGION.json in {folder}: name the folder that holds the beats")
-    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    files = [folder / f"{region}.json" for region in sorted(read_slots()["regions"])]
+    for file in files:
+        if not file.exists():
+            raise FileNotFoundError(
+                f"no {file.name} in {folder}: name the folder that holds the beats of every region"
+            )
+    return {file.stem: _read_region(file) for file in files}
 
 
-class NobodyFitsError(LookupError):
+def _read_region(file: Path) -> Beats:
+    beats: Beats = json.loads(file.read_text(encoding="utf-8"))
+    for kind in KINDS_OF_BEATS:
+        if kind not in beats:
+            raise ValueError(f"{file}: no beats called {kind!r}: want all of {', '.join(KINDS_OF_BEATS)}")
+        for line in beats[kind]:
+            require_known_slots(line, f"{file}: {kind}")
+    return beats
+
+
+class NobodyFitsError(ValueError):
     """A region has no Pokémon of the types that a storyline wants."""
 
 
@@ -154,7 +172,7 @@ def choose_cast(
     they2, them2, their2 = PRONOUNS[pronoun2]
     town, town2 = two_of(local["towns"])
     chosen: dict[str, str] = {}  # name -> type
-    for slot, among in (("partner", "partners"), ("mon", "wild"), ("wild", "wild")):
+    for slot, among in TYPED.items():
         wanted = (types or {}).get(slot, local[among])
         fitting = [
             (name, kind)
@@ -229,7 +247,10 @@ def fits(line: str, cast: Cast, companions: list[str], team_rocket: bool) -> boo
 
 
 def compose_from_beats(region: str, beats: Beats, slots: dict[str, Any], chance: random.Random) -> str:
-    """One episode of two to four paragraphs, whose lines share a cast but not always a plot."""
+    """One episode of two to four paragraphs, whose lines share a cast but not always a plot.
+
+    Raises ValueError when no line of a kind fits the episode.
+    """
     cast = choose_cast(slots, region, chance)
     companions = slots["regions"][region]["companions"]
     team_rocket = chance.random() < TEAM_ROCKET_SHARE
@@ -246,11 +267,17 @@ def compose_from_beats(region: str, beats: Beats, slots: dict[str, Any], chance:
     for kinds in paragraphs:
         lines = []
         for kind in kinds:
-            line = next(
+            fitting = (
                 line
                 for line in chance.sample(beats[kind], len(beats[kind]))
                 if line not in used and fits(line, cast, companions, team_rocket)
             )
+            line = next(fitting, None)
+            if line is None:
+                side = "with" if team_rocket else "without"
+                raise ValueError(
+                    f"{region}: no {kind} is left that fits an episode {side} Team Rocket: add some to its beats"
+                )
             used.add(line)
             lines.append(fill(line, cast, mentioned))
         # Some summaries run two paragraphs together.
@@ -304,8 +331,8 @@ def compose(
     resemble it, by chance.
 
     Number i depends on (seed, i) alone: a longer run begins with a shorter one. Raises FileNotFoundError and ValueError
-    for what cannot be read (beats are read only if there is a share for them), NobodyFitsError for a storyline that no
-    region has the Pokémon for, and KeyError for a slot that nobody knows.
+    for what cannot be read (beats are read only if there is a share for them) and for a region whose beats are too few,
+    and NobodyFitsError for a storyline that no region has the Pokémon for.
     """
     if not 0 <= beats_share <= 1:
         raise ValueError(f"the share of beats is {beats_share} and may be from 0 to 1")

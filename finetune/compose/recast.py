@@ -43,6 +43,8 @@ def command(dataset: Path, copies: int, seed: int, out: Path) -> None:
     """Add to every training text copies of it with other Pokémon, companions and towns."""
     if out.resolve() == dataset.resolve():
         raise click.BadParameter(f"{out} is --dataset: name another folder", param_hint="--out")
+    if (out / "report.json").exists():
+        raise click.BadParameter(f"{out} is a prepared data set: name another folder", param_hint="--out")
     texts = read_documents(dataset / "train.txt")
     held_out = read_documents(dataset / "held-out.txt")
     out.mkdir(parents=True, exist_ok=True)
@@ -51,8 +53,10 @@ def command(dataset: Path, copies: int, seed: int, out: Path) -> None:
         for copy in range(copies)
         for text in texts
     ]
-    write_documents(out / "train.txt", texts + recast_texts)
+    # A run that ends in the middle must not leave halves of two data sets.
+    (out / "train.txt").unlink(missing_ok=True)
     write_documents(out / "held-out.txt", held_out)
+    write_documents(out / "train.txt", texts + recast_texts)
 
 
 ByKind = dict[str, list[str]]  # kind (a sex, "town", "region", "professor", a type of Pokémon) -> names

@@ -9,7 +9,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_SETTING = re.compile(r"(mon|wild|partner): ([a-z]+(?:, [a-z]+)*)")
+from finetune.compose.slots import TYPED, require_known_slots, types_of
+
+_SETTING = re.compile(rf"({'|'.join(TYPED)}): ([a-z]+(?:, [a-z]+)*)")
 _CHOICE = re.compile(r"\[([^\[\]]*\|[^\[\]]*)\]")
 
 
@@ -41,7 +43,7 @@ def read_storylines(folder: Path) -> list[Storyline]:
     """The plots of every `*.txt` in `folder`, files in alphabetical order.
 
     Raises FileNotFoundError when the folder holds no such file, ValueError for a plot with a setting that is none, with
-    fewer than six steps, or with brackets or bars that make no choice.
+    a type or a slot that nobody knows, with fewer than six steps, or with brackets or bars that make no choice.
     """
     files = sorted(folder.glob("*.txt"))
     if not files:
@@ -61,12 +63,19 @@ def _read_storyline(file: Path, plot: str) -> Storyline:
         match = _SETTING.fullmatch(setting)
         if match is None:
             raise ValueError(f"{file}: {title}: want a setting such as 'mon: water, ice', got {setting!r}")
-        types[match[1]] = match[2].split(", ")
+        slot, wanted = match[1], match[2].split(", ")
+        for kind in wanted:
+            if kind not in types_of(slot):
+                raise ValueError(
+                    f"{file}: {title}: no {slot} is of type {kind!r}: want some of {', '.join(types_of(slot))}"
+                )
+        types[slot] = wanted
     if len(blocks) < 6:
         raise ValueError(
             f"{file}: {title}: {len(blocks)} steps; at least 6 are needed, blank lines between them"
         )
     for line in "\n".join(blocks).split("\n"):
+        require_known_slots(line, f"{file}: {title}")
         options = [choice[1].split("|") for choice in _CHOICE.finditer(line)]
         if set(_CHOICE.sub("", line)) & set("[]|") or any(len(set(each)) < len(each) for each in options):
             raise ValueError(

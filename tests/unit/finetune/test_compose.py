@@ -1,8 +1,10 @@
 """Base text: one cast from beginning to end, nothing left unfilled, the same seed the same text."""
 
 import itertools
+import json
 import random
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from click.testing import CliRunner
 
 from finetune.compose.compose import (
     BEATS_SHARE,
-    SLOT,
+    KINDS_OF_BEATS,
     NobodyFitsError,
     choose_cast,
     command,
@@ -22,9 +24,10 @@ from finetune.compose.compose import (
     fits,
     read_beats,
 )
-from finetune.compose.slots import read_slots
+from finetune.compose.slots import SLOT, SLOT_NAMES, read_slots
 from finetune.compose.storylines import Storyline, read_storylines
 from finetune.documents import read_documents
+from server.cli import commands
 
 CORPUS = Path(__file__).parents[3] / "corpus"
 BEATS = CORPUS / "beats"
@@ -58,7 +61,9 @@ def test_the_same_seed_gives_the_same_text_and_another_seed_another(episodes: li
 
 def test_every_slot_of_every_beat_is_filled(episodes: list[str]) -> None:
     cast = choose_cast(SLOTS, "kanto", random.Random(1))
+    assert cast.keys() == set(SLOT_NAMES)
     for beats in read_beats(BEATS).values():
+        assert list(beats) == list(KINDS_OF_BEATS)
         for line in itertools.chain.from_iterable(beats.values()):
             assert set(SLOT.findall(line)) <= cast.keys()
     assert not any("{" in text or "}" in text for text in episodes)
@@ -160,6 +165,17 @@ def test_a_region_without_the_types_is_passed_over_and_named_when_none_is_left()
         compose_from_storyline(strange, REGIONS, SLOTS, random.Random(1))
 
 
+def test_a_storyline_whose_types_no_region_has_together_ends_the_command_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "storylines").mkdir()
+    plot = "\n\n".join(["# Strange\nmon: fairy\npartner: ice", *["Ash runs."] * 6])
+    (tmp_path / "storylines/plots.txt").write_text(plot)
+    given = ["compose", "--corpus", tmp_path, "--beats-share", 0, "--out", tmp_path / "out"]
+    result = CliRunner().invoke(commands, list(map(str, given)))
+    assert result.exit_code == 1
+    assert "pokegen: Strange: no region has {'mon': ['fairy'], 'partner': ['ice']}" in result.stderr
+    assert not (tmp_path / "out/train.txt").exists()
+
+
 def test_the_command_writes_documents(tmp_path: Path, episodes: list[str]) -> None:
     arguments = ["--corpus", str(CORPUS), "--count", "10", "--out", str(tmp_path / "base")]
     result = CliRunner().invoke(command, arguments)
@@ -215,11 +231,38 @@ def test_a_prepared_data_set_is_not_written_over(tmp_path: Path) -> None:
     assert not (tmp_path / "train.txt").exists()
 
 
-def test_a_folder_without_beats_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r"no REGION\.json in .*: name the folder that holds the beats"
-    ):
+def test_a_folder_without_the_beats_of_a_region_is_named(tmp_path: Path) -> None:
+    message = r"no {}\.json in .*: name the folder that holds the beats of every region"
+    with pytest.raises(FileNotFoundError, match=message.format("alola")):
         next(compose(tmp_path, seed=1, count=1))
+    shutil.copytree(BEATS, tmp_path / "beats")
+    (tmp_path / "beats/kanto.json").unlink()
+    with pytest.raises(FileNotFoundError, match=message.format("kanto")):
+        next(compose(tmp_path, seed=1, count=1))
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_BEATS)
+def test_what_is_wrong_with_the_beats_of_a_region_is_named(tmp_path: Path, kind: str) -> None:
+    shutil.copytree(BEATS, tmp_path, dirs_exist_ok=True)
+    kanto = read_beats(BEATS)["kanto"]
+    (tmp_path / "kanto.json").write_text(json.dumps({**kanto, kind: ["{friend} and {freind} run."]}))
+    with pytest.raises(
+        ValueError, match=rf"kanto\.json: {kind}: no slot is called {{freind}}: want one of fri"
+    ):
+        read_beats(tmp_path)
+    del kanto[kind]
+    (tmp_path / "kanto.json").write_text(json.dumps(kanto))
+    with pytest.raises(ValueError, match=rf"kanto\.json: no beats called '{kind}': want all of opening, enc"):
+        read_beats(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["opening", "plan", "farewell"])
+def test_a_region_with_no_beat_that_fits_is_named(kind: str) -> None:
+    beats = {**read_beats(BEATS)["kanto"], kind: []}
+    with pytest.raises(
+        ValueError, match=rf"kanto: no {kind} is left that fits an episode with(out)? Team Rocket: add some"
+    ):
+        compose_from_beats("kanto", beats, SLOTS, random.Random(1))
 
 
 def test_team_rocket_stay_out_of_episodes_without_a_scheme() -> None:

@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,41 @@ def test_the_command_adds_copies_and_leaves_what_is_held_out(tmp_path: Path) -> 
     assert len(written) == 2 + 3 * 2
     assert len({*written[0::2]}) == 4
     assert read_documents(tmp_path / "out/held-out.txt") == ["Misty sings."]
-    assert run(tmp_path / "again") == written
+    assert run(tmp_path / "out") == run(tmp_path / "again") == written
     result = CliRunner().invoke(command, [*map(str, arguments), str(tmp_path / "data")])
     assert "is --dataset: name another folder" in " ".join(result.output.split())
     assert read_documents(tmp_path / "data/train.txt") == texts
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> list[str]:
+    """For a small data set, `tmp_path/data`, to be written to `tmp_path/out`."""
+    (tmp_path / "data").mkdir()
+    write_documents(tmp_path / "data/train.txt", [TEXT])
+    write_documents(tmp_path / "data/held-out.txt", ["Misty sings."])
+    return ["--dataset", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+
+
+def test_a_prepared_data_set_is_not_written_over(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "out").mkdir()
+    for name in ("train.txt", "held-out.txt", "report.json", "sources.csv"):
+        (tmp_path / "out" / name).write_text("Of a wiki.")
+    result = CliRunner().invoke(command, arguments)
+    assert "is a prepared data set: name another folder" in " ".join(result.output.split())
+    assert {file.read_text() for file in (tmp_path / "out").iterdir()} == {"Of a wiki."}
+
+
+def test_an_interrupted_run_leaves_no_halves_of_two_data_sets(
+    tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert CliRunner().invoke(command, arguments).exit_code == 0
+    write_documents(tmp_path / "data/held-out.txt", ["Brock sings."])
+
+    def write_one(file: Path, texts: Iterable[str]) -> None:
+        write_documents(file, texts)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("finetune.compose.recast.write_documents", write_one)
+    assert CliRunner().invoke(command, arguments).exit_code == 1
+    assert read_documents(tmp_path / "out/held-out.txt") == ["Brock sings."]
+    assert not (tmp_path / "out/train.txt").exists()
