@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import click
 from tqdm import tqdm
 
-from finetune.console import FOLDER
+from finetune.console import FOLDER, FiniteRange
 from finetune.crawl.plot import NoPlotError, read_plot
 from finetune.crawl.polite import PoliteSession
 from finetune.crawl.wiki import Cache, MissingPageError, Page, UnusablePageError, Wiki
@@ -70,7 +70,7 @@ def _series(_context: click.Context, _parameter: click.Parameter, prefixes: Sequ
     for prefix in prefixes:
         if not re.fullmatch("[A-Za-z]+", prefix):
             raise click.BadParameter(f"{prefix!r} is not made of letters alone: give the EP of EP001")
-    return prefixes
+    return list(dict.fromkeys(prefixes))
 
 
 def _contact(_context: click.Context, _parameter: click.Parameter, contact: str) -> str:
@@ -126,7 +126,7 @@ def _contact(_context: click.Context, _parameter: click.Parameter, contact: str)
     default=["Plot", "Synopsis"],
     help="The section to take. Given several times: the first that the page has.",
 )
-@click.option("--delay", type=click.FloatRange(min=0), default=2.0, help="Seconds between two requests.")
+@click.option("--delay", type=FiniteRange(min=0), default=2.0, help="Seconds between two requests.")
 @click.option(
     "--retries",
     type=click.IntRange(min=0),
@@ -135,7 +135,7 @@ def _contact(_context: click.Context, _parameter: click.Parameter, contact: str)
 )
 @click.option(
     "--pause",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     default=5.0,
     help="Seconds to wait before asking again; doubles each time.",
 )
@@ -160,7 +160,8 @@ def command(
             f"{last} is before --first {first}: give 0 or a later one", param_hint="--last"
         )
     session = PoliteSession(contact, say=partial(tqdm.write, file=sys.stderr), **politeness)
-    cache = Cache(out / "cache" / urlsplit(site).netloc)
+    place = urlsplit(site)
+    cache = Cache(out / "cache" / quote(place.netloc + place.path, safe=""))  # a host may have several wikis
     try:
         result = crawl(Wiki(site, session), cache, series, first, last, sections)
     except KeyboardInterrupt:
@@ -180,13 +181,14 @@ def crawl(
 ) -> Crawl:
     """The episodes `first` to `last` (0: the latest) of each of `series`, in that order.
 
-    Raises ValueError when none of them exists, OSError as `Wiki` does; what was fetched stays in the cache.
+    Raises ValueError when a series has none of them, OSError as `Wiki` does; what was fetched stays in the cache.
     """
     result = Crawl()
     codes_of: dict[int, str] = {}  # page_id -> the code that led to it first
     total = len(series) * (last - first + 1) if last else None
     with tqdm(total=total, desc="crawl", unit="page", disable=None) as progress:
         for prefix in series:
+            exists = False
             without_page = 0
             for number in range(first, last + 1) if last else itertools.count(first):
                 code = f"{prefix}{number:03}"
@@ -205,14 +207,16 @@ def crawl(
                 except (NoPlotError, UnusablePageError) as reason:
                     result.skipped.append(Skipped(code, page.title if page else code, str(reason)))
                 progress.update()
+                exists = exists or page is not None or result.skipped[-1].reason != MISSING
                 without_page = 0 if page else without_page + 1
                 if not last and without_page == GAP:  # these are no gap in the series but its end
                     result.skipped[-GAP:] = [s for s in result.skipped[-GAP:] if s.reason != MISSING]
                     break
-    if not codes_of and all(skipped.reason == MISSING for skipped in result.skipped):
-        raise ValueError(
-            f"{wiki.url} has no page {series[0]}{first:03} and none after it: correct --series, --first or --site"
-        )
+            if not exists:
+                raise ValueError(
+                    f"{wiki.url} has no page {prefix}{first:03} and none after it:"
+                    " correct --series, --first or --site"
+                )
     return result
 
 

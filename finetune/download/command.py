@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from server.commands.console import Interrupted, examples
 from server.weights import CheckpointError, open_checkpoint
+from server.weights.errors import COPY_AGAIN
 from server.weights.fetch import describe, fetch, is_whole, new_session, part_of
 from server.weights.layout import tensor_shapes
 
@@ -89,7 +90,9 @@ def download(url: str, folder: Path, pause: float = 1.0) -> list[str]:
 def _verify(files: dict[str, Path], folder: Path) -> None:
     """Read every tensor of the checkpoint that `files` are, by name, before they are in `folder` by that name.
 
-    Raises ValueError for a wrong checksum, or what else is no checkpoint, and removes the files.
+    Raises ValueError for a wrong checksum, or what else is no checkpoint, and removes what has come, and what was
+    there and is damaged itself: the rest may be gigabytes that need not come again. Raises OSError where the disk
+    fails, and removes nothing.
     """
     with TemporaryDirectory() as view:
         for name, file in files.items():
@@ -100,7 +103,18 @@ def _verify(files: dict[str, Path], folder: Path) -> None:
                 for name in tqdm(names, desc="verify", unit="tensor", disable=None):
                     checkpoint.tensor(name)
         except CheckpointError as error:
-            for file in files.values():
-                file.unlink()
-            problem = str(error).replace(view, str(folder))
-            raise ValueError(f"{problem} (its files have been removed: fetch them again)") from error
+            said = str(error)
+            problem = said.replace(view, str(folder))
+            if isinstance(error.__cause__, OSError):
+                raise OSError(
+                    f"{problem} (nothing has been removed: if this stays, name another --models-dir)"
+                ) from error
+            for name, file in files.items():
+                has_come = file != folder / name
+                is_damaged = said.startswith(f"{view}/{name}: ") and said.endswith(COPY_AGAIN)
+                if has_come or is_damaged:
+                    file.unlink()
+            raise ValueError(
+                f"{problem} (what has come, or is damaged, has been removed: fetch it again;"
+                f" if that does not help, remove {folder})"
+            ) from error

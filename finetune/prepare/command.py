@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from finetune.console import FOLDER, aligned
+from finetune.console import FOLDER, FiniteRange, aligned
 from finetune.documents import write_documents
 from finetune.files import replace, whole
 from finetune.prepare.held_out import is_held_out
@@ -48,7 +48,7 @@ Report = dict[str, Any]  # report.json
 )
 @click.option(
     "--similarity",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=FiniteRange(0, 1, min_open=True),
     default=Rules.similarity,
     help="Drop a text when it shares this part of its pairs of neighbouring words with an earlier one.",
 )
@@ -97,9 +97,10 @@ def prepare(
 ) -> Report:
     """Write the data set `out` from `inputs` and return its report; `column` and `lines` as in `read_input`.
 
-    Raises ValueError when an input can't be read, when either side of the split would be empty, and FileExistsError
-    when `out` holds anything but an earlier data set from the same inputs.
+    A file that is named twice is read once. Raises ValueError when an input can't be read, when either side of the
+    split would be empty, and FileExistsError when `out` holds anything but an earlier data set from the same inputs.
     """
+    inputs = list(dict.fromkeys(inputs))
     _require_free(out, inputs)
     documents = [document for file in inputs for document in read_input(file, column, lines=lines)]
     kept, dropped = select(documents, rules)

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ftfy.fixes import fix_surrogates
+
 from finetune.documents import END_OF_TEXT, START_OF_TEXT
 
 ATTRIBUTION = ("title", "source", "revision", "licence")
@@ -18,7 +20,8 @@ ATTRIBUTION = ("title", "source", "revision", "licence")
 class Document:
     """A text as it was found in line `line`, from 1, of `file`; of a CSV, the line that its row begins in.
 
-    `attribution` holds those of `ATTRIBUTION` that the input names and that are not empty.
+    `attribution` holds those of `ATTRIBUTION` that the input names and that are not empty. Neither holds half of a
+    surrogate pair, which JSON can spell and no file of ours can hold: U+FFFD stands for it.
     """
 
     file: str
@@ -64,7 +67,7 @@ def _read_jsonl(file: Path, text: str) -> Iterator[Document]:
             raise ValueError(f"{file}:{number}: is not JSON: {error}") from None
         if not isinstance(fields, dict) or not isinstance(fields.get("text"), str):
             raise ValueError(f'{file}:{number}: want an object with a string "text", got {line[:60]!r}')
-        yield Document(str(file), number, fields["text"], _attribution(fields))
+        yield Document(str(file), number, fix_surrogates(fields["text"]), _attribution(fields))
 
 
 def _read_csv(file: Path, text: str, column: str | None) -> Iterator[Document]:
@@ -122,4 +125,6 @@ def _read_txt(file: Path, text: str, lines: bool) -> Iterator[Document]:
 
 
 def _attribution(fields: Mapping[str, object]) -> dict[str, str]:
-    return {name: str(fields[name]) for name in ATTRIBUTION if fields.get(name) not in (None, "")}
+    return {
+        name: fix_surrogates(str(fields[name])) for name in ATTRIBUTION if fields.get(name) not in (None, "")
+    }

@@ -1,5 +1,6 @@
 """`pokegen download` from a server that fails in the middle, in every way that one does."""
 
+import errno
 import json
 import os
 import signal
@@ -164,10 +165,51 @@ def test_damaged_weights_are_found_by_their_own_checksums_where_the_server_has_n
     content[1000] ^= 1
     (blobs.folder / DATA).write_bytes(content)
     with pytest.raises(
-        ValueError, match=rf"124M/{DATA}: tensor .* has a checksum other than .* have been removed"
+        ValueError, match=rf"124M/{DATA}: tensor .* has a checksum other than .* has been removed"
     ):
         download(blobs.url, folder)
     assert list(folder.iterdir()) == []
+
+
+def test_of_what_was_there_only_the_damaged_file_is_removed(blobs: Blobs, folder: Path) -> None:
+    download(blobs.url, folder)
+    blobs.md5 = False
+    content = bytearray((folder / DATA).read_bytes())
+    content[1000] ^= 1
+    (folder / DATA).write_bytes(content)
+    (folder / "encoder.json").unlink()
+    with pytest.raises(ValueError, match=f"124M/{DATA}: tensor .* has a checksum other than"):
+        download(blobs.url, folder)
+    assert {file.name for file in folder.iterdir()} == set(FILES) - {DATA, "encoder.json"}
+    assert download(blobs.url, folder) == ["encoder.json", DATA]
+    assert_same(folder, blobs.folder)
+
+
+def test_what_comes_and_does_not_fit_leaves_what_was_there(blobs: Blobs, folder: Path) -> None:
+    download(blobs.url, folder)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    hparams = json.loads((blobs.folder / "hparams.json").read_text())
+    (blobs.folder / "hparams.json").write_text(json.dumps({**hparams, "n_layer": 3}))
+    with pytest.raises(ValueError, match=r"model\.ckpt\.index: tensor .* is missing; .* remove .*124M\)"):
+        download(blobs.url, folder)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_a_disk_that_fails_costs_no_file(blobs: Blobs, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    download(blobs.url, folder)
+    (folder / "encoder.json").unlink()
+
+    def fails(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.pread", fails)
+        with pytest.raises(OSError, match=r"Input/output error; .* \(nothing has been removed: "):
+            download(blobs.url, folder)
+    blobs.gets.clear()
+    assert download(blobs.url, folder) == ["encoder.json"]
+    assert blobs.gets == [], "what has come comes again"
+    assert_same(folder, blobs.folder)
 
 
 def test_what_is_not_there_is_named(blobs: Blobs, folder: Path) -> None:

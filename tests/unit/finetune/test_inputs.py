@@ -32,6 +32,17 @@ def test_an_attribution_is_read_with_the_text(tmp_path: Path) -> None:
     assert csv.attribution == {"source": "a friend"}
 
 
+@pytest.mark.parametrize(
+    ("escaped", "read"),
+    [(r"\ud83d", "\ufffd"), (r"\ude00 b", "\ufffd b"), (r"\ud83d\ude00", "\U0001f600")],
+)
+def test_half_an_emoji_in_json_is_mended(tmp_path: Path, escaped: str, read: str) -> None:
+    (tmp_path / "a.jsonl").write_text(f'{{"text": "a {escaped}", "title": "{escaped}"}}')
+    (document,) = read_input(tmp_path / "a.jsonl")
+    assert document.text == f"a {read}"
+    assert document.attribution == {"title": read}
+
+
 def test_csv_with_the_columns_of_short_jokes(tmp_path: Path) -> None:
     content = 'ID,Joke\r\n1,"Me: ""Hi,\nPikachu"""\r\n\r\n2,Plain\r\n'
     assert read(tmp_path, "a.csv", content, "Joke") == [(2, 'Me: "Hi,\nPikachu"'), (5, "Plain")]

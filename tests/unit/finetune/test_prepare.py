@@ -136,6 +136,23 @@ def test_sources_are_kept_beside_the_texts(tmp_path: Path) -> None:
         assert row["licence"] == "CC"
 
 
+def test_half_an_emoji_spoils_neither_the_report_nor_the_sources(stories: Path, tmp_path: Path) -> None:
+    """JSON can spell it, and UTF-8 can't: the files would stay behind half written."""
+    with stories.open("a") as file:
+        file.write(json.dumps({"text": "\ud83d", "source": "dropped"}) + "\n")
+        file.write(json.dumps({"text": words(99, 20) + "\ud83d", "source": "kept \ud83d"}) + "\n")
+    prepare([stories], tmp_path / "out", Rules())
+    [dropped] = json.loads((tmp_path / "out/report.json").read_text(encoding="utf-8"))["dropped_documents"]
+    assert (dropped["line"], dropped["first_words"]) == (61, "\ufffd")
+    assert "kept \ufffd" in (tmp_path / "out/sources.csv").read_text(encoding="utf-8")
+
+
+def test_a_file_that_is_named_twice_is_read_once(stories: Path, tmp_path: Path) -> None:
+    once = prepare([stories], tmp_path / "out", Rules())
+    assert prepare([stories, stories], tmp_path / "out", Rules()) == once
+    assert [entry["read"] for entry in once["inputs"]] == [60]
+
+
 def test_the_held_out_part_can_be_larger(stories: Path, tmp_path: Path) -> None:
     report = prepare([stories], tmp_path / "out", Rules(held_out_parts=2))
     assert 20 <= report["held_out"]["documents"] <= 40
@@ -190,6 +207,7 @@ def test_a_single_document_cannot_be_split(tmp_path: Path) -> None:
         (["{stories}", "--lines"], "Invalid value for --lines: no input is a .txt"),
         (["{stories}", "--held-out-parts", "1"], "1 is not in the range x>=2"),
         (["{stories}", "--similarity", "0"], "0.0 is not in the range 0<x<=1"),
+        (["{stories}", "--similarity", "nan"], "nan is no finite number"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(
