@@ -242,7 +242,7 @@ class Settings(BaseSettings):
     @classmethod
     def _has_its_packages(cls, engine: EngineName) -> EngineName:
         if engine == "gpt2-simple" and not find_spec("gpt_2_simple"):
-            raise ValueError("gpt-2-simple is not installed; run scripts/install-python test")
+            raise ValueError("gpt-2-simple is not installed; run make pipeline")
         return engine
 
     @field_validator("traces")

@@ -137,7 +137,7 @@ def command(
     samples that it has.
     """
     if options["engine"] == "gpt2-simple" and not find_spec("gpt_2_simple"):
-        raise click.BadParameter("not installed: run scripts/install-python test", param_hint="--engine")
+        raise click.BadParameter("not installed: run make pipeline", param_hint="--engine")
     try:
         evaluation = evaluate(checkpoint, dataset, training, baseline, **options)
     except KeyboardInterrupt:

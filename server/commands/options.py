@@ -24,7 +24,7 @@ def _engine(
     _context: click.Context, _parameter: click.Parameter, name: EngineName | None
 ) -> EngineName | None:
     if name == "gpt2-simple" and not find_spec("gpt_2_simple"):
-        raise click.BadParameter("gpt-2-simple is not installed: run scripts/install-python test")
+        raise click.BadParameter("gpt-2-simple is not installed: run make pipeline")
     return name
 
 

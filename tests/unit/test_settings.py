@@ -194,7 +194,7 @@ def test_a_thread_must_be_left_to_say_that_the_queue_is_full(monkeypatch: pytest
 def test_an_engine_without_its_packages_is_a_mistake_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POKEGEN_ENGINE", "gpt2-simple")
     monkeypatch.setattr("server.settings.find_spec", lambda name: None)
-    with pytest.raises(SettingsError, match=r"^POKEGEN_ENGINE: .* run scripts/install-python test"):
+    with pytest.raises(SettingsError, match=r"^POKEGEN_ENGINE: .* run make pipeline"):
         load_settings()
 
 

@@ -227,7 +227,7 @@ def test_an_engine_whose_packages_are_missing_says_how_to_get_them(monkeypatch: 
     monkeypatch.setattr("server.commands.options.find_spec", lambda _: None)
     done = generate("--engine=gpt2-simple")
     assert done.exit_code == 2
-    assert "gpt-2-simple is not installed: run scripts/install-python test" in done.stderr
+    assert "gpt-2-simple is not installed: run make pipeline" in done.stderr
 
 
 @pytest.mark.parametrize(("typed", "message"), [(b"\n \n", "has no prefix"), (b"\xff", "is not UTF-8")])
