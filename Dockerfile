@@ -57,8 +57,9 @@ USER 10001:10001
 EXPOSE 5000 3031
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
   CMD ["python", "-c", "from http.client import *; c = HTTPConnection('127.0.0.1', 5000, timeout=4); c.request('GET', '/readyz'); exit(c.getresponse().status != 200)"]
-# A bad setting or checkpoint ends the container with one line instead of a traceback.
-CMD ["sh", "-c", "pokegen check && eval \"$(pokegen env)\" && exec uwsgi --ini server/uwsgi.ini"]
+# A bad setting or checkpoint ends the container with one line instead of a traceback. The first process of a container
+# hears no signal that it has not asked for, and a checkpoint may take minutes to fetch.
+CMD ["sh", "-c", "trap 'exit 143' TERM INT; pokegen check & wait $! && eval \"$(pokegen env)\" && exec uwsgi --ini server/uwsgi.ini"]
 
 
 FROM debian:bookworm-slim AS nginx

@@ -54,8 +54,8 @@ lock: ## compile requirements/*.in again (UPGRADE=1 takes newer versions)
 audit: test-python ## a bill of materials of what is installed, and its known vulnerabilities (needs internet)
 	@scripts/audit
 
-clean: ## remove what was installed and what the tools left
-	rm -rf "$(VENV)" build dist run server/engine/native/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## remove what was installed and built, and what the tools left; not run/, where registry, data and runs are
+	rm -rf "$(VENV)" build dist run/bench run/sbom server/engine/native/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 system:

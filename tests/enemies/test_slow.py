@@ -149,12 +149,18 @@ def test_the_plain_port_gives_its_threads_back(siege: Siege) -> None:
     assert len(siege.plain) == PLAIN
 
 
-def test_bodies_that_never_pause_long_enough_shut_nobody_out(new_stack: Callable[..., Stack]) -> None:
+@pytest.mark.parametrize(
+    ("method", "path"), [(b"POST", b"/generate"), (b"OPTIONS", b"/generate"), (b"GET", b"/model")]
+)
+def test_bodies_that_never_pause_long_enough_shut_nobody_out(
+    new_stack: Callable[..., Stack], method: bytes, path: bytes
+) -> None:
     """A byte now and then keeps such a connection for hours; so one address has only so many of them at once."""
+    unfinished = UNFINISHED_BODY.replace(b"POST /generate", method + b" " + path)
     few = {"POKEGEN_THREADS": "32", "POKEGEN_MAX_RUNNING": "4", "POKEGEN_MAX_WAITING": "4"}
     with (
         running(new_stack(POKEGEN_ADDRESS_AT_ONCE="8", **few)) as stack,
-        slow(stack.port, 100, UNFINISHED_BODY, piece=b"a") as bodies,
+        slow(stack.port, 100, unfinished, piece=b"a") as bodies,
         Reader(stack.url) as reader,
     ):
         for _ in range(8):

@@ -75,6 +75,41 @@ def test_a_stop_while_the_worker_ends_delivers_the_answer_in_flight(own_stack: S
         assert answer.result().json()["usage"]["completion_tokens"] == 400
 
 
+def test_so_does_one_while_a_later_worker_ends(own_stack: Stack) -> None:
+    [first] = own_stack.workers("uwsgi")
+    os.kill(own_stack.pid("uwsgi"), signal.SIGHUP)
+    wait_until(lambda: own_stack.workers("uwsgi") not in ([], [first]), within=30, what="another worker")
+    assert own_stack.get("/generate?length=1").status_code == 200
+    test_a_stop_while_the_worker_ends_delivers_the_answer_in_flight(own_stack)
+
+
+@pytest.mark.parametrize("start", [1, 2])
+def test_a_stop_is_heard_while_uwsgi_is_being_started(
+    new_stack: Callable[..., Stack], tmp_path: Path, start: int
+) -> None:
+    """Whoever starts it for the `start`-th time sends the signal: bash is not waiting yet."""
+    starts = tmp_path / "starts"
+    setsid = tmp_path / "setsid"
+    setsid.write_text(
+        f"""#!/bin/bash
+        if [[ "$*" == *uwsgi.ini* ]]; then
+          echo >>{starts}
+          [ "$(wc -l <{starts})" -ne {start} ] || kill -TERM $PPID
+        fi
+        exec {shutil.which("setsid")} "$@"
+        """
+    )
+    setsid.chmod(0o755)
+    stack = new_stack(PATH=f"{tmp_path}:{os.environ['PATH']}")
+    if start == 1:
+        stack.launch()
+    else:
+        stack.start()
+        os.kill(stack.pid("uwsgi"), signal.SIGKILL)
+    assert stack.process.wait(timeout=40) == 0
+    wait_until(lambda: not stack.run.exists(), within=5, what="its directory to go")
+
+
 def test_a_stop_cuts_off_what_the_grace_time_is_too_short_for(new_stack: Callable[..., Stack]) -> None:
     endless = "/generate?prefix=Ash&length=1000&nsamples=64"  # 64,000 tokens, one text after another
     limits = {"POKEGEN_MAX_RUNNING": "1", "POKEGEN_MAX_SAMPLES": "64"}
@@ -178,6 +213,14 @@ def test_should_the_script_be_killed_the_two_stop_by_themselves(own_stack: Stack
         lambda: not [pid for pid in family if is_alive(pid)], within=30, what="nginx and uWSGI to stop"
     )
     shutil.rmtree(own_stack.run)  # nobody was left to do it; the next start would
+
+
+def test_two_copies_do_not_share_a_port_at_two_hosts(stack: Stack, new_stack: Callable[..., Stack]) -> None:
+    refused = new_stack(PORT=str(stack.port), HOST="127.0.0.2").run_to_the_end()
+    assert refused.returncode == 1
+    assert f"pokegen: another copy has port {stack.port}, at another HOST" in refused.stderr
+    assert stack.get("/readyz").status_code == 200
+    assert stack.pid("uwsgi")
 
 
 def test_two_copies_run_side_by_side(stack: Stack, own_stack: Stack) -> None:
@@ -285,16 +328,37 @@ def test_nginx_by_itself_takes_no_half_for_none(tmp_path: Path, variable: str) -
 def test_nginx_lets_in_as_many_as_all_its_servers_have_threads_for(
     tmp_path: Path, variables: dict[str, str], door: int
 ) -> None:
-    (tmp_path / "nginx").symlink_to("/bin/true")
-    environment = {
-        "NGINX_LISTEN": "8080",
-        "NGINX_UPSTREAM": "server:3031",
-        "NGINX_RUN": str(tmp_path / "run"),
-    }
-    environment |= {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    (tmp_path / "run").mkdir()
+    assert f"limit_conn door {door};" in filled_in(tmp_path, variables)
+
+
+@pytest.mark.parametrize(
+    ("names", "resolver"),
+    [
+        ("search example\nnameserver 10.0.0.2\nnameserver 10.0.0.3\n", "10.0.0.2"),
+        ("nameserver fe80::1%eth0\nnameserver fd00::1\n", "[fd00::1]"),
+        ("nameserver fe80::1%eth0\n", "127.0.0.1"),
+        (None, "127.0.0.1"),
+    ],
+)
+def test_nginx_asks_the_first_name_server_that_it_can_ask(
+    tmp_path: Path, names: str | None, resolver: str
+) -> None:
+    if names:
+        (tmp_path / "resolv.conf").write_text(names)
+    awk = tmp_path / "awk"
+    awk.write_text(f'#!/bin/sh\nexec {shutil.which("awk")} "$1" {tmp_path}/resolv.conf\n')
+    awk.chmod(0o755)
+    assert f"resolver {resolver} valid=5s;" in filled_in(tmp_path, {})
+
+
+def filled_in(folder: Path, variables: dict[str, str]) -> str:
+    """nginx.conf as nginx/start fills it in, with `true` in nginx's place, and what else is in the folder."""
+    (folder / "nginx").symlink_to("/bin/true")
+    (folder / "run").mkdir()
+    environment = {"PATH": f"{folder}:{os.environ['PATH']}", "NGINX_RUN": str(folder / "run")}
+    environment |= {"NGINX_LISTEN": "8080", "NGINX_UPSTREAM": "server:3031"}
     subprocess.run([ROOT / "nginx/start"], env=environment | variables, check=True, timeout=20)
-    assert f"limit_conn door {door};" in (tmp_path / "run/nginx.conf").read_text()
+    return (folder / "run/nginx.conf").read_text()
 
 
 def test_numbers_mean_to_the_whole_service_what_they_mean_to_the_application(
