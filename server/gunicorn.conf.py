@@ -20,9 +20,9 @@ preload_app = False  # the engine's thread has to start after the fork
 
 graceful_timeout = settings.grace
 timeout = 300  # how long the worker may be silent, which it is while it loads the checkpoint
-keepalive = 75  # longer than nginx keeps a connection, so that it is nginx who closes it
+keepalive = 75  # longer than a proxy in front keeps a connection, so that it is the proxy that closes it
 
-limit_request_line = 0  # as long an address as a header field: nginx is who limits it
+limit_request_line = 0  # as long an address as a header field
 limit_request_field_size = 16384
 
 accesslog = None  # the application writes it
