@@ -78,8 +78,8 @@ def load(settings: Settings, on_done: Callable[[Generation], None], beside: Serv
         plan = plan_memory(checkpoint.hparams, settings.engine, settings.max_running)
         usable_blocks = None
         if beside:
-            beside.engine.limit_blocks(0)  # so that nothing more is used while the rest is shared out
-            usable_blocks, theirs = plan.share(beside.plan, beside.engine.used_blocks, checkpoint.hparams)
+            least = beside.engine.limit_blocks(0)  # what it has used, or may use at any moment; the rest is shared out
+            usable_blocks, theirs = plan.share(beside.plan, least, checkpoint.hparams)
             beside.engine.limit_blocks(theirs)
         if settings.engine in ("numpy", "gpt2-simple"):  # the native core does so where it reads the weights
             checkpoint.digest()  # before: what is written over them now is to be seen at the next reload

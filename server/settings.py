@@ -59,7 +59,8 @@ class Settings(BaseSettings):
             ge=0,
             le=86_400,
             description="Seconds between two looks for another checkpoint, in the directory, at the address or under"
-            " the registry's alias, which then answers without a pause. 0: `pokegen reload` alone does that.",
+            " the registry's alias, which then answers without a pause: 1 at least, and twice as many after each"
+            " refusal, up to 300. 0: `pokegen reload` alone does that.",
         ),
     ] = 0.0
     engine: Annotated[
@@ -95,12 +96,14 @@ class Settings(BaseSettings):
         ),
     ] = 9.0
     max_running: Annotated[
-        int, Field(ge=1, le=4096, description="Samples that are generated at once, at most.")
+        int, Field(ge=1, le=3999, description="Samples that are generated at once, at most.")
     ] = 512
     max_waiting: Annotated[
         int,
         Field(
-            ge=0, le=100_000, description="Samples that may wait for their turn; past that, readers get 503."
+            ge=0,
+            le=3998,  # with one that runs, fewer than the most that POKEGEN_THREADS may be
+            description="Samples that may wait for their turn; past that, readers get 503.",
         ),
     ] = 128
     max_wait: Annotated[
@@ -124,7 +127,7 @@ class Settings(BaseSettings):
         int,
         Field(
             ge=1,
-            le=10_000,
+            le=4000,  # two files each, of the 8192 that server/uwsgi.ini asks for
             description="Request threads of uWSGI or gunicorn: more than samples run and wait, so that one is left"
             " to say that the queue is full.",
         ),
@@ -237,6 +240,13 @@ class Settings(BaseSettings):
     @classmethod
     def _is_sqlite_or_server(cls, registry: str) -> str:
         return require_registry_address(registry)
+
+    @field_validator("watch")
+    @classmethod
+    def _leaves_time(cls, watch: float) -> float:
+        if 0 < watch < 1:
+            raise ValueError("must be 0 or at least 1 second: each look reads files, or asks a server")
+        return watch
 
     @field_validator("engine")
     @classmethod

@@ -1,8 +1,16 @@
 """Tokens of one sample into text, piece by piece."""
 
 import codecs
+from array import array
 from collections.abc import Sequence
-from functools import lru_cache
+
+
+class StopString:
+    """A string that ends a text, and what it takes to look for it, which all samples of a request share."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.borders = _borders(text)
 
 
 class Detokenizer:
@@ -17,12 +25,12 @@ class Detokenizer:
     of a stop string.
     """
 
-    def __init__(self, token_bytes: Sequence[bytes], stop: Sequence[str] = ()) -> None:
+    def __init__(self, token_bytes: Sequence[bytes], stop: Sequence[StopString] = ()) -> None:
         self.text = ""
         self.settled = 0
         self._token_bytes = token_bytes
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._searches = [_Search(string) for string in stop]
+        self._searches = [_Search(each) for each in stop]
 
     def push(self, token: int) -> bool:
         """Append one token's text. True when a stop string ended the text, which is then cut in front of it."""
@@ -51,10 +59,10 @@ class _Search:
     matched: the text so far ends with so many characters of the string's beginning, and with no more.
     """
 
-    def __init__(self, string: str) -> None:
-        self.string = string
+    def __init__(self, stop: StopString) -> None:
+        self.string = stop.text
         self.matched = 0
-        self._borders = _borders(string)
+        self._borders = stop.borders
 
     def push(self, piece: str) -> int | None:
         """How many characters of the piece belong to the text up to the string's end; None if it is not there yet."""
@@ -71,10 +79,9 @@ def _advance(string: str, borders: Sequence[int], matched: int, character: str) 
     return matched + (string[matched] == character)
 
 
-@lru_cache(maxsize=64)  # the samples of a request look for the same strings
-def _borders(string: str) -> tuple[int, ...]:
+def _borders(string: str) -> Sequence[int]:
     """For every beginning of the string: the longest that it both begins and ends with, but for itself."""
-    borders = [0]
+    borders = array("I", [0])  # a string may be as long as a request, and Python's own numbers are large
     for character in string[1:]:
         borders.append(_advance(string, borders, borders[-1], character))
-    return tuple(borders)
+    return borders

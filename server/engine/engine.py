@@ -4,12 +4,12 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from server.engine.core import Core
 from server.engine.demand import Demand
-from server.engine.detokenizer import Detokenizer
+from server.engine.detokenizer import Detokenizer, StopString
 from server.engine.errors import (
     EngineBusyError,
     EngineClosedError,
@@ -132,7 +132,14 @@ class Engine:
     def submit(
         self, prompt: str | list[int], params: SamplingParams, timeout: float = math.inf
     ) -> Generation:
-        """Continue a prompt: a text, or its tokens (each 0 to n_vocab - 1).
+        """Continue a prompt, as `submit_all` does."""
+        [generation] = self.submit_all([prompt], params, timeout)
+        return generation
+
+    def submit_all(
+        self, prompts: Iterable[str | list[int]], params: SamplingParams, timeout: float = math.inf
+    ) -> list[Generation]:
+        """Continue prompts: texts, or their tokens (each 0 to n_vocab - 1). All are taken, or none.
 
         A text gets the token that begins a document in front of it where the checkpoint wants that, or where it is
         empty. `params.length` is lowered to what fits into n_ctx. Returns at once; after `timeout` seconds the
@@ -142,31 +149,36 @@ class Engine:
         others wait and it would wait longer than `timeout` or `max_wait` at the measured speed; EngineClosedError after
         `retire` or `close`; ValueError for an empty list or a token outside of the vocabulary.
         """
-        tokens = self.tokenizer.encode_prompt(prompt) if isinstance(prompt, str) else list(prompt)
-        if not tokens or not all(0 <= token < self.hparams.n_vocab for token in tokens):
-            raise ValueError(f"a prompt is one or more tokens from 0 to {self.hparams.n_vocab - 1}")
-        if len(tokens) >= self.hparams.n_ctx:
-            raise PromptTooLongError(len(tokens), self.hparams.n_ctx - 1)
-
-        samples = [
-            Sample(Detokenizer(self.tokenizer.token_bytes, params.stop)) for _ in range(params.nsamples)
-        ]
-        generation = Generation(len(tokens), params, samples, timeout)
-        max_tokens = min(len(tokens) + params.length, self.hparams.n_ctx)
+        stops = [StopString(text) for text in params.stop]
+        prepared = [self._prepare(prompt, params, stops, timeout) for prompt in prompts]
         with self._lock:
             if not self.alive:
                 raise EngineClosedError("the engine is closed")
-            has_room = self._scheduler.has_room(params.nsamples)
+            has_room = self._scheduler.has_room(len(prepared) * params.nsamples)
             # Whoever finds nobody waiting is the first in the queue: no promise is at stake.
             wait = self._expected_wait() if self._scheduler.waiting or not has_room else 0.0
             if wait > min(timeout, self._max_wait) or not has_room:
                 self._refused += 1
                 raise EngineBusyError(self._demand.refuse(wait))
             self._demand.admit()
-            for index, sample in enumerate(samples, params.first_sample):
-                self._scheduler.add(Sequence(generation, sample, index, list(tokens), max_tokens))
+            for generation, tokens in prepared:
+                most = min(len(tokens) + params.length, self.hparams.n_ctx)
+                for index, sample in enumerate(generation.samples, params.first_sample):
+                    self._scheduler.add(Sequence(generation, sample, index, list(tokens), most))
             self._work.notify_all()
-        return generation
+        return [generation for generation, _ in prepared]
+
+    def _prepare(
+        self, prompt: str | list[int], params: SamplingParams, stops: list[StopString], timeout: float
+    ) -> tuple[Generation, list[int]]:
+        """What one prompt becomes, and its tokens."""
+        tokens = self.tokenizer.encode_prompt(prompt) if isinstance(prompt, str) else list(prompt)
+        if not tokens or not all(0 <= token < self.hparams.n_vocab for token in tokens):
+            raise ValueError(f"a prompt is one or more tokens from 0 to {self.hparams.n_vocab - 1}")
+        if len(tokens) >= self.hparams.n_ctx:
+            raise PromptTooLongError(len(tokens), self.hparams.n_ctx - 1)
+        samples = [Sample(Detokenizer(self.tokenizer.token_bytes, stops)) for _ in range(params.nsamples)]
+        return Generation(len(tokens), params, samples, timeout), tokens
 
     @property
     def alive(self) -> bool:
@@ -204,11 +216,15 @@ class Engine:
             start = self._current_outlook().waiting.get(generation)
             return Place(start.ahead, start.steps * self._step_seconds) if start else None
 
-    def limit_blocks(self, n: int) -> None:
-        """Let the key/value cache use n blocks at most, or as many as it has used already; enough for n_ctx tokens."""
+    def limit_blocks(self, n: int) -> int:
+        """Let the key/value cache use n blocks at most, or as many as it has used already; enough for n_ctx tokens.
+
+        Says how many that are now.
+        """
         with self._lock:
-            self._kv_blocks.limit(max(n, blocks_for(self.hparams.n_ctx)))
+            usable = self._kv_blocks.limit(max(n, blocks_for(self.hparams.n_ctx)))
             self._work.notify_all()
+        return usable
 
     @property
     def used_blocks(self) -> int:

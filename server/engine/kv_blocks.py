@@ -37,9 +37,10 @@ class KVBlocks:
         """How many have ever been used, and so take memory."""
         return self._used
 
-    def limit(self, n: int) -> None:
-        """Use n blocks at most, 0 to n_blocks, or as many as have been used already."""
+    def limit(self, n: int) -> int:
+        """Use n blocks at most, 0 to n_blocks, or as many as have been used already; which of the two it is."""
         self._usable = min(max(n, self._used), self.n_blocks)
+        return self._usable
 
     def reserve(self, n: int) -> list[int] | None:
         """Take n blocks, or take none and return None where fewer are free."""

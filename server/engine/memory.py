@@ -26,13 +26,13 @@ class MemoryPlan:
     limit: int  # of all that this process takes
     process_bytes: int  # what it takes beside engines
 
-    def share(self, other: "MemoryPlan", used_blocks: int, hparams: HParams) -> tuple[int, int]:
-        """How many blocks this engine may use beside another that has used so many already, and how many that one.
+    def share(self, other: "MemoryPlan", its_blocks: int, hparams: HParams) -> tuple[int, int]:
+        """How many blocks this engine may use beside another that has `its_blocks`, and how many that one.
 
         Both get half of what is left. Raises NotEnoughMemoryError where that is less than a sequence of n_ctx tokens
         takes.
         """
-        taken = self.process_bytes + other.model_bytes + used_blocks * other.block_bytes
+        taken = self.process_bytes + other.model_bytes + its_blocks * other.block_bytes
         left = self.limit - taken - self.model_bytes
         one_sequence = blocks_for(hparams.n_ctx)
         if left < one_sequence * self.block_bytes:
@@ -43,7 +43,7 @@ class MemoryPlan:
                 " memory, or restart the service"
             )
         mine = min(max(left // 2 // self.block_bytes, one_sequence), self.n_blocks)
-        theirs = used_blocks + (left - mine * self.block_bytes) // other.block_bytes
+        theirs = its_blocks + (left - mine * self.block_bytes) // other.block_bytes
         return mine, min(theirs, other.n_blocks)
 
 

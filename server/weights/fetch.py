@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,12 +34,16 @@ class _ChangedError(Exception):
 
 
 def new_session(pause: float) -> requests.Session:
-    """A session that tries again what a server can't answer at the moment, after `pause`, 2 `pause`, ... seconds."""
+    """A session that tries again what a server can't answer at the moment, after `pause`, 2 `pause`, ... seconds.
+
+    However long the server asks to wait for: who starts or reloads would hang for hours.
+    """
     retry = Retry(
         total=TRIES - 1,
         backoff_factor=pause / 2,
         status_forcelist=(429, 500, 502, 503, 504),
         raise_on_status=False,
+        respect_retry_after_header=False,
     )
     session = requests.Session()
     session.headers["Accept-Encoding"] = "identity"  # sizes, ranges and checksums are of the file itself
@@ -48,7 +53,7 @@ def new_session(pause: float) -> requests.Session:
 
 
 def describe(session: requests.Session, url: str) -> Remote:
-    """Ask for a file's size and marks. Raises OSError, saying what to do, when there is no answer to that."""
+    """Ask for a file's size and marks. Raises OSError, saying what to do, when there is no sound answer to that."""
     try:
         response = session.head(url, allow_redirects=True, timeout=TIMEOUT)
         response.raise_for_status()
@@ -56,15 +61,18 @@ def describe(session: requests.Session, url: str) -> Remote:
         raise OSError(f"{url}: {_plainly(error)}") from error
     if "Content-Length" not in response.headers:
         raise OSError(f"{url}: the server does not say how large it is: check the address")
-    etag, md5 = response.headers.get("ETag"), response.headers.get("Content-MD5")
-    return Remote(
-        url,
-        int(response.headers["Content-Length"]),
-        etag
-        if etag and not etag.startswith("W/")
-        else None,  # RFC 9110, 13.1.5: a weak one is no use in If-Range
-        base64.b64decode(md5) if md5 else None,
-    )
+    md5 = response.headers.get("Content-MD5")
+    try:
+        return Remote(
+            url,
+            int(response.headers["Content-Length"]),
+            _strong_etag(response),
+            base64.b64decode(md5) if md5 else None,
+        )
+    except ValueError as error:
+        raise OSError(
+            f"{url}: the server's Content-Length or Content-MD5 is none ({error}): check the address"
+        ) from error
 
 
 def is_whole(file: Path, remote: Remote) -> bool:
@@ -86,8 +94,8 @@ def part_of(file: Path, remote: Remote) -> Path:
 def fetch(session: requests.Session, remote: Remote, file: Path, pause: float) -> Path:
     """Bring `remote` into a file beside `file`, going on with what is there of it, and return that file's path.
 
-    It has the right size and checksum. Raises OSError when no more of it comes, ValueError for a wrong checksum; both
-    say what to do.
+    It has the right size and checksum, and is on the disk. Raises OSError when no more of it comes, ValueError for a
+    wrong checksum; both say what to do.
     """
     furthest = failures = 0
     with tqdm(total=remote.size, desc=file.name, unit="B", unit_scale=True, disable=None) as progress:
@@ -119,12 +127,34 @@ def fetch(session: requests.Session, remote: Remote, file: Path, pause: float) -
         raise ValueError(
             f"{remote.url}: what came has not the size and MD5 that the server gives: removed, fetch it again"
         )
+    flush(part)
     return part
+
+
+def flush(path: Path) -> None:
+    """Have what is in a file, or a folder's names, on the disk.
+
+    What is renamed sooner may be empty after a power cut, and passes for whole.
+    """
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def is_complete(part: Path, remote: Remote) -> bool:
     """Whether all bytes of `remote` have come, whatever they are."""
     return part.exists() and part.stat().st_size >= remote.size
+
+
+def _strong_etag(response: requests.Response) -> str | None:
+    """The answer's ETag, if two files with the same one are the same bytes.
+
+    A weak one is no use in If-Range (RFC 9110, 13.1.5).
+    """
+    etag = response.headers.get("ETag")
+    return etag if etag and not etag.startswith("W/") else None
 
 
 def _remove_other_parts(file: Path, part: Path) -> None:
@@ -149,7 +179,7 @@ def _receive(session: requests.Session, remote: Remote, part: Path, progress: "t
         if response.status_code == requests.codes.partial_content:
             if response.headers.get("Content-Range") != f"bytes {start}-{remote.size - 1}/{remote.size}":
                 raise _ChangedError
-        elif response.headers.get("ETag", remote.etag) != remote.etag:
+        elif remote.etag and _strong_etag(response) not in (None, remote.etag):
             raise _ChangedError
         else:
             start = 0  # this server sends nothing but the whole

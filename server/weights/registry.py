@@ -158,6 +158,8 @@ def _copy(location: str, registry: str, version: str) -> Path:
     """The folder that a remote version was copied to; a version never changes."""
     from mlflow.artifacts import download_artifacts
 
+    from server.weights.fetch import flush
+
     cache = cache_folder()
     target = cache / hashlib.sha256(f"{registry} {location} {version}".encode()).hexdigest()[:16]
     if not target.exists():
@@ -166,6 +168,8 @@ def _copy(location: str, registry: str, version: str) -> Path:
             folder = tempfile.TemporaryDirectory(dir=cache)
         with folder as draft:
             copy = Path(download_artifacts(artifact_uri=location, dst_path=draft, tracking_uri=registry))
+            for path in (*copy.rglob("*"), copy):
+                flush(path)
             try:
                 copy.rename(target)
             except OSError:

@@ -26,7 +26,7 @@ import requests
 
 from server.weights.cache import writing_to
 from server.weights.errors import CheckpointError
-from server.weights.fetch import TIMEOUT, describe, fetch, new_session
+from server.weights.fetch import TIMEOUT, describe, fetch, flush, new_session
 
 logger = logging.getLogger(__name__)
 
@@ -209,6 +209,7 @@ def _bring(session: requests.Session, files: Mapping[str, File], folder: Path) -
             draft.mkdir(exist_ok=True)
             for name, file in files.items():
                 _bring_one(session, file, draft / name)
+            flush(draft)
             draft.rename(place)
         for other in folder.iterdir():
             if other.is_dir() and other != place:

@@ -11,7 +11,7 @@ import google_crc32c
 import numpy as np
 
 from server.api.card import page
-from server.engine.detokenizer import Detokenizer
+from server.engine.detokenizer import Detokenizer, StopString
 from server.engine.kv_blocks import blocks_for
 from server.engine.native import NativeCore, _core
 from server.engine.native.packed_file import HEADER, MAGIC, Arena, packed_arena
@@ -196,7 +196,7 @@ def tokenizer(data: bytes) -> None:
 
 
 def _detokenize(token_bytes: Sequence[bytes], ids: list[int], stop: list[str], whole: str) -> None:
-    detokenizer = Detokenizer(token_bytes, stop)
+    detokenizer = Detokenizer(token_bytes, [StopString(text) for text in stop])
     settled = 0
     for token in ids:
         stopped = detokenizer.push(token)

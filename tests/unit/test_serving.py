@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,7 @@ from server.engine import EngineClosedError, NotEnoughMemoryError, SamplingParam
 from server.engine.kv_blocks import blocks_for
 from server.serving import ReloadRunsError, Served, Serving
 from server.settings import Settings
-from server.watch import watch
+from server.watch import _run, watch
 from server.weights import CheckpointError
 from tests.checkpoints import write_transformers
 from tests.conftest import TINY
@@ -134,7 +135,8 @@ def test_memory_for_both_is_found_before_anything_is_loaded(
     before = place.text()
     place.lay(2)
     both = old.plan.process_bytes + 2 * old.plan.model_bytes
-    used = old.engine.used_blocks * old.plan.block_bytes
+    # It may take a sequence at any moment, as soon as somebody asks.
+    used = max(old.engine.used_blocks, one_sequence) * old.plan.block_bytes
     monkeypatch.setattr(
         "server.engine.memory_limit", lambda: both + used + (one_sequence - 1) * old.plan.block_bytes
     )
@@ -223,3 +225,31 @@ def test_a_watched_directory_answers_by_itself_and_survives_a_bad_one(
     assert place.text() == before
     place.lay(2)
     wait_until(lambda: place.text() != before)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "looks", "pauses"),
+    [
+        (10, ["bad"] * 7, [10, 20, 40, 80, 160, 300, 300, 300]),
+        (10, ["bad", "bad", "worse", "worse"], [10, 20, 40, 20, 40]),
+        (10, ["bad", "bad", "", "bad"], [10, 20, 40, 10, 20]),
+        (3600, ["bad", "bad"], [3600, 3600, 3600]),
+    ],
+)
+def test_what_is_refused_is_loaded_ever_more_seldom_until_it_is_another(
+    seconds: int, looks: list[str], pauses: list[int]
+) -> None:
+    says = iter(looks)
+    waited: list[float] = []
+
+    def wait(pause: float) -> bool:
+        waited.append(pause)
+        return len(waited) > len(looks)
+
+    def reload() -> bool:
+        if problem := next(says):
+            raise CheckpointError("model.safetensors", problem, "copy it again")
+        return True
+
+    _run(SimpleNamespace(closed=SimpleNamespace(wait=wait), reload=reload), seconds)  # type: ignore[arg-type]
+    assert waited == pauses

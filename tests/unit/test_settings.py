@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from annotated_types import Le
 from click.testing import CliRunner
 from pydantic import ValidationError
 
@@ -103,12 +104,15 @@ def test_a_misspelt_variable_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> 
         ("POKEGEN_CHECKPOINT", "models:/pokegen", "models:/NAME/VERSION or models:/NAME@ALIAS"),
         ("POKEGEN_CHECKPOINT", "models:/pokegen/latest", "models:/NAME/VERSION or models:/NAME@ALIAS"),
         ("POKEGEN_REGISTRY", "run/registry", "sqlite:///FILE"),
+        ("POKEGEN_WATCH", "-1", "greater than or equal to 0"),
+        ("POKEGEN_WATCH", "0.5", "0 or at least 1 second"),
+        ("POKEGEN_WATCH", "86401", "less than or equal to 86400"),
         ("POKEGEN_ENGINE", "torch", "'numpy' or 'gpt2-simple'"),
         ("POKEGEN_ENGINE_THREADS", "-1", "greater than or equal to 0"),
         ("POKEGEN_ENGINE_THREADS", "257", "less than or equal to 256"),
         ("POKEGEN_ISA", "sse2", "'auto', 'avx512-vnni', 'avx2' or 'portable'"),
         ("POKEGEN_MAX_RUNNING", "0", "greater than or equal to 1"),
-        ("POKEGEN_MAX_RUNNING", "4097", "less than or equal to 4096"),
+        ("POKEGEN_MAX_RUNNING", "4000", "less than or equal to 3999"),
         ("POKEGEN_PACE", "-1", "greater than or equal to 0"),
         ("POKEGEN_MAX_WAIT", "3601", "less than or equal to 3600"),
         ("POKEGEN_ADDRESS_RATE", "-1", "greater than or equal to 0"),
@@ -116,6 +120,7 @@ def test_a_misspelt_variable_is_pointed_out(monkeypatch: pytest.MonkeyPatch) -> 
         ("POKEGEN_TRUSTED_PROXIES", "10.0.0.1/8", "has host bits set"),
         ("POKEGEN_TRUSTED_PROXIES", "proxy.example", "such as 192.0.2.7 or 10.0.0.0/8"),
         ("POKEGEN_MAX_WAITING", "-1", "greater than or equal to 0"),
+        ("POKEGEN_MAX_WAITING", "3999", "less than or equal to 3998"),
         ("POKEGEN_MAX_SAMPLES", "many", "valid integer"),
         ("POKEGEN_REQUEST_TIMEOUT", "0", "greater than or equal to 0.1"),
         ("POKEGEN_REQUEST_TIMEOUT", "nan", "finite number"),
@@ -189,6 +194,26 @@ def test_a_thread_must_be_left_to_say_that_the_queue_is_full(monkeypatch: pytest
     monkeypatch.setenv("POKEGEN_THREADS", "640")
     with pytest.raises(SettingsError, match=r"^POKEGEN_THREADS is 640 and must be more than .* 512 \+ 128$"):
         load_settings()
+
+
+def test_every_thread_that_there_may_be_has_its_two_files() -> None:
+    ini = (ROOT / "server/uwsgi.ini").read_text()
+    [files] = re.findall(r"(?m)^max-fd = (\d+)", ini)
+    [most] = [limit.le for limit in Settings.model_fields["threads"].metadata if isinstance(limit, Le)]
+    assert 2 * int(str(most)) + 100 <= int(files)
+
+
+def test_a_queue_as_long_as_one_may_be_has_threads_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    longest = {"MAX_RUNNING": "1", "MAX_WAITING": "3998", "THREADS": "4000"}
+    for name, value in longest.items():
+        monkeypatch.setenv(f"POKEGEN_{name}", value)
+    assert load_settings().max_waiting == 3998
+
+
+@pytest.mark.parametrize("seconds", [0, 1])
+def test_watch_may_be_none_or_a_second(monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
+    monkeypatch.setenv("POKEGEN_WATCH", str(seconds))
+    assert load_settings().watch == seconds
 
 
 def test_an_engine_without_its_packages_is_a_mistake_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,16 +1,18 @@
 """Pieces of text never split a character, and a stop string never shows."""
 
+import tracemalloc
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.engine.detokenizer import Detokenizer
+from server.engine.detokenizer import Detokenizer, StopString
 
 BYTES = [bytes([i]) for i in range(256)]
 
 
 def pieces_of(text: bytes, *stop: str) -> list[str]:
     """What a reader is shown, token by token, when each token is one byte."""
-    detokenizer, shown, pieces = Detokenizer(BYTES, stop), 0, []
+    detokenizer, shown, pieces = Detokenizer(BYTES, [StopString(text) for text in stop]), 0, []
     for byte in text:
         stopped = detokenizer.push(byte)
         pieces.append(detokenizer.text[shown : detokenizer.settled])
@@ -46,8 +48,20 @@ def test_no_more_is_held_back_than_may_become_a_stop_string() -> None:
     assert pieces_of(b"one two", "o" * 300) == ["", "on", "e", " ", "t", "w", "", "o"]
 
 
+def test_nothing_is_kept_of_stop_strings() -> None:
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for character in "abcd":
+            Detokenizer(BYTES, [StopString(character * 30_000)])
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 30_000
+
+
 def test_what_was_shown_is_not_shown_again_when_a_stop_string_ends_the_text() -> None:
-    detokenizer = Detokenizer(BYTES, ["END"])
+    detokenizer = Detokenizer(BYTES, [StopString("END")])
     shown = []
     for byte in b"abcEND":
         detokenizer.push(byte)

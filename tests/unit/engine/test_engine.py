@@ -498,6 +498,25 @@ def test_who_would_wait_too_long_is_told_at_once_and_the_first_in_the_queue_neve
         generation.result(timeout=30)
 
 
+def test_the_prompts_of_a_request_do_not_wait_for_each_other_and_come_all_or_none(
+    make_bench: Callable[..., Bench],
+) -> None:
+    bench = make_bench(max_running=1, max_waiting=8, max_wait=1e-6)
+    bench.text()  # from here on the speed is known
+    bench.core.may_step.clear()
+    params = SamplingParams(length=100, seed=1)
+    admitted = bench.engine.submit_all([PROMPT] * 8, params)
+    with pytest.raises(EngineBusyError):
+        bench.engine.submit_all([PROMPT], params)
+    bench.core.may_step.set()
+    assert len({generation.result(timeout=30)[0].text for generation in admitted}) == 1
+    with pytest.raises(EngineBusyError):
+        bench.engine.submit_all([PROMPT] * 10, params)
+    with pytest.raises(PromptTooLongError):
+        bench.engine.submit_all([PROMPT, PROMPT * 256], params)
+    bench.wait_until_idle()
+
+
 def test_no_more_are_begun_than_keep_the_pace_and_one_always(make_bench: Callable[..., Bench]) -> None:
     bench = make_bench(max_running=4, pace=1e9)
     bench.text()  # from here on the speed is known, and it is less than that

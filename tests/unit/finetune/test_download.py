@@ -10,6 +10,7 @@ import sys
 import time
 from collections import namedtuple
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from click.testing import CliRunner
 from finetune.download.command import FILES, command, download
 from server.weights import HParams, open_checkpoint
 from server.weights.fetch import describe, new_session, part_of
-from tests.blobs import Blobs, cut, serve, slow, status
+from tests.blobs import Blobs, cut, headers, serve, slow, status
 from tests.checkpoints import random_tensors, write_gpt2_simple
 
 HPARAMS = HParams(n_vocab=280, n_ctx=16, n_embd=96, n_head=2, n_layer=2)
@@ -143,6 +144,30 @@ def test_without_ranges_or_etags_a_file_comes_anew(blobs: Blobs, folder: Path, l
     download(blobs.url, folder, pause=0)
     assert_same(folder, blobs.folder)
     assert blobs.gets_of(DATA)[-1][1] == (blobs.folder / DATA).stat().st_size
+
+
+@pytest.mark.parametrize("etag", ['"a"', 'W/"a"'])
+def test_an_etag_that_was_not_to_be_relied_on_is_no_change(blobs: Blobs, folder: Path, etag: str) -> None:
+    """HEAD has none here; a weak one is none either."""
+    blobs.etags = False
+    blobs.faults[DATA] = [headers(ETag=etag)]
+    download(blobs.url, folder, pause=0)
+    assert_same(folder, blobs.folder)
+    assert len(blobs.gets_of(DATA)) == 1
+
+
+@pytest.mark.parametrize(("header", "value"), [("Content-Length", "many"), ("Content-MD5", "a")])
+def test_a_header_that_says_nothing_is_named(
+    blobs: Blobs, folder: Path, monkeypatch: pytest.MonkeyPatch, header: str, value: str
+) -> None:
+    send = BaseHTTPRequestHandler.send_header
+
+    def spoil(handler: BaseHTTPRequestHandler, name: str, sound: str) -> None:
+        send(handler, name, value if name == header else sound)
+
+    monkeypatch.setattr(BaseHTTPRequestHandler, "send_header", spoil)
+    with pytest.raises(OSError, match=rf"encoder\.json: the server's .*{header}.*: check the address"):
+        download(blobs.url, folder)
 
 
 def test_a_wrong_md5_is_refused_and_removed(blobs: Blobs, folder: Path) -> None:

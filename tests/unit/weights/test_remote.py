@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import requests
 
 from server.weights import CheckpointError, HParams, find_checkpoint, open_checkpoint
 from server.weights.remote import _session
-from tests.blobs import Blobs, Fault, content, cut, headers, serve, status
+from tests.blobs import Answer, Blobs, Fault, content, cut, headers, serve, status
 from tests.checkpoints import write_transformers, write_vocabulary
 
 HPARAMS = HParams(n_vocab=280, n_ctx=16, n_embd=32, n_head=2, n_layer=2)
@@ -83,6 +84,41 @@ def test_what_broke_off_is_gone_on_with(blobs: Blobs, tmp_path: Path) -> None:
     assert asked
     assert sent < (blobs.folder / WEIGHTS).stat().st_size
     assert not [name for name in kept(tmp_path) if name.endswith(".part")]
+
+
+def test_weak_etags_do(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As nginx sends them with what it compresses."""
+    send = BaseHTTPRequestHandler.send_header
+
+    def weaken(handler: BaseHTTPRequestHandler, name: str, value: str) -> None:
+        send(handler, name, f"W/{value}" if name == "ETag" else value)
+
+    monkeypatch.setattr(BaseHTTPRequestHandler, "send_header", weaken)
+    with open_checkpoint(found(blobs)) as checkpoint:
+        assert checkpoint.hparams == HPARAMS
+    assert len(blobs.gets_of(WEIGHTS)) == 1
+
+
+def test_what_gets_its_name_is_on_the_disk(
+    blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its content first: else it could be empty after a power cut, and pass for whole for ever."""
+    done: list[tuple[str, Path]] = []
+    rename = Path.rename
+
+    def note_rename(path: Path, target: Path) -> Path:
+        done.append(("renamed", path))
+        return rename(path, target)
+
+    monkeypatch.setattr(
+        "os.fsync", lambda file: done.append(("on the disk", Path(f"/proc/self/fd/{file}").readlink()))
+    )
+    monkeypatch.setattr(Path, "rename", note_rename)
+    place = found(blobs)
+    renamed = [path for what, path in done if what == "renamed"]
+    assert len(renamed) == len(list(place.iterdir())) + 1
+    assert renamed[-1] == place.with_suffix(".part")
+    assert done == [pair for path in renamed for pair in (("on the disk", path), ("renamed", path))]
 
 
 def test_from_https_nothing_leads_to_http() -> None:
@@ -169,6 +205,18 @@ def test_at_a_start_without_a_listing_what_has_come_before_is_taken(
         current(blobs)
     blobs.faults.clear()
     assert current(blobs) == first
+
+
+def test_at_a_start_a_server_that_asks_to_wait_is_not_waited_for(blobs: Blobs) -> None:
+    def come_later(answer: Answer) -> None:
+        status(503)(answer)
+        answer.headers["Retry-After"] = "3600"
+
+    first = found(blobs)
+    blobs.faults["run9/SHA256SUMS"] = [come_later] * 30
+    began = time.monotonic()
+    assert found(blobs) == first
+    assert time.monotonic() - began < 10
 
 
 def test_at_a_start_without_its_server_too(blobs: Blobs) -> None:
