@@ -78,7 +78,8 @@ def load(settings: Settings, on_done: Callable[[Generation], None], beside: Serv
         plan = plan_memory(checkpoint.hparams, settings.engine, settings.max_running)
         usable_blocks = None
         if beside:
-            least = beside.engine.limit_blocks(0)  # what it has used, or may use at any moment; the rest is shared out
+            # What it has used, or may use at any moment; the rest is shared out.
+            least = beside.engine.limit_blocks(0)
             usable_blocks, theirs = plan.share(beside.plan, least, checkpoint.hparams)
             beside.engine.limit_blocks(theirs)
         if settings.engine in ("numpy", "gpt2-simple"):  # the native core does so where it reads the weights

@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from typing import Any
 
-from flask import Response, current_app, stream_with_context
+from flask import Response, current_app, g, stream_with_context
 
 from server.engine import Engine
 
@@ -34,6 +34,7 @@ def event_stream(events: Generator[str]) -> Response:
 
     A reader who leaves closes the generator.
     """
+    g.is_streaming = True
 
     def body() -> Generator[str]:
         try:
@@ -48,6 +49,11 @@ def event_stream(events: Generator[str]) -> Response:
         # For nginx: pass on at once what comes, and do not collect it.
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
+
+
+def is_streaming() -> bool:
+    """Whether this request is answered with events: an error is one of them then, and no page."""
+    return bool(g.get("is_streaming"))
 
 
 def documented(*events: tuple[str, dict[str, Any]], example: str) -> dict[str, Any]:

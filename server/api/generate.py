@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 
-from flask import Response, current_app, request
+from flask import Response, current_app
 from flask_openapi3 import APIBlueprint, Tag
 
 from server.api import kept, page
 from server.api.departures import cancel_if_reader_leaves, require_reader
 from server.api.event_stream import EVENT_STREAM, HEARTBEAT, IDLE_SECONDS, event, event_stream, pause_seconds
-from server.api.problems import IN_BODY, IN_QUERY, field_problem
+from server.api.problems import IN_BODY, IN_QUERY, field_problem, shortened
 from server.api.schemas import (
     GenerateAnswer,
     GenerateBody,
@@ -69,10 +69,10 @@ def write(asked: GenerateQuery, prefix_field: str = "prefix") -> GenerateAnswer:
 def _generate(asked: GenerateQuery) -> Response:
     question = _question(asked)
     served = get_serving().current
-    if asked.stream or request.accept_mimetypes.best_match([page.JSON, EVENT_STREAM]) == EVENT_STREAM:
+    form = EVENT_STREAM if asked.stream else page.form()
+    if form == EVENT_STREAM:
         known = kept.find(question.name(served))
         return event_stream(_repeated(known) if known else _events(_begin(question), question))
-    form = page.HTML if page.is_wanted() else page.JSON
     if kept.is_known(question.name(served), form):
         return kept.say_whether_to_keep(Response(status=HTTPStatus.NOT_MODIFIED), question.name(served), form)
     answer = _write(question)
@@ -112,7 +112,8 @@ def _question(asked: GenerateQuery) -> _Question:
     settings: Settings = current_app.extensions["settings"]
     if asked.nsamples > settings.max_samples:
         raise field_problem(
-            "nsamples", f"Input should be at most {settings.max_samples}; it is {asked.nsamples}"
+            "nsamples",
+            f"Input should be at most {settings.max_samples}; it is {shortened(str(asked.nsamples))}",
         )
     prefix = asked.prefix if asked.prefix.strip() else settings.opening
     may_be_kept = asked.seed is not None and settings.keep > 0

@@ -74,13 +74,19 @@ def keep(name: str | None, answer: GenerateAnswer) -> None:
 
 
 def is_known(name: str | None, form: str) -> bool:
-    """Whether whoever asks has the answer already, in this form (a media type)."""
-    return name is not None and request.if_none_match.contains_weak(_etag(name, form))
+    """Whether who asks by GET has the answer already, in this form (a media type).
+
+    Whoever names its tag had it from here. `*` is any answer there is, and whether there is one only what is kept says.
+    """
+    if name is None or request.method != "GET":
+        return False
+    known = request.if_none_match
+    return _etag(name, form) in known.as_set(include_weak=True) or (known.star_tag and find(name) is not None)
 
 
 def say_whether_to_keep(response: Response, name: str | None, form: str) -> Response:
-    """Tell caches of an answer in this form whether they may keep it: one without a name never."""
-    if name is None:
+    """Tell caches of an answer in this form whether they may keep it: one without a name never, nor one to POST."""
+    if name is None or request.method != "GET":
         response.headers["Cache-Control"] = "no-store"
         return response
     # Not byte for byte the same: it tells how long it took.

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from flask import Flask, Response, request
 
-from server.api.event_stream import EVENT_STREAM
+from server.api.event_stream import EVENT_STREAM, is_streaming
 
 JSON, HTML = "application/json", "text/html"
 
@@ -50,17 +50,21 @@ def register(app: Flask) -> None:
         return response
 
 
-def is_wanted() -> bool:
-    """Whether this is a browser's GET /generate to show the answer itself: Accept prefers a page to JSON.
+def form() -> str:
+    """The media type that Accept prefers of those that /generate has.
 
-    Who says `stream` is a program, whatever its Accept.
+    A page is for a browser's GET that shows the answer itself: who says `stream` is a program, whatever its Accept.
     """
-    return (
-        request.path == PATH
-        and request.method == "GET"
-        and b"stream=" not in request.query_string  # whose characters nobody has looked at yet
-        and request.accept_mimetypes.best_match([JSON, EVENT_STREAM, HTML]) == HTML
-    )
+    forms = [JSON, EVENT_STREAM]
+    # The query's characters: nobody has looked at them yet.
+    if request.method == "GET" and b"stream=" not in request.query_string:
+        forms.append(HTML)
+    return request.accept_mimetypes.best_match(forms, JSON)
+
+
+def is_wanted() -> bool:
+    """Whether this is a GET /generate whose answer, or error, is to be a page. Within a stream nothing is."""
+    return request.path == PATH and not is_streaming() and form() == HTML
 
 
 def episode(prefix: str, texts: list[str], seed: int) -> Response:

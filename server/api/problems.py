@@ -7,7 +7,7 @@ import difflib
 import logging
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
 from flask import Flask, Response, current_app, g
 from pydantic import BaseModel, ValidationError
@@ -95,14 +95,14 @@ def field_problem(
     return ProblemError(status, f"{field}: {detail}", [FieldError(field=field, detail=detail)])
 
 
-def from_validation_error(error: ValidationError, known_fields: Iterable[str]) -> ProblemError:
-    """What pydantic found, as a problem that names each field and its limit."""
-    known = list(known_fields)
+def from_validation_error(error: ValidationError, model: type[BaseModel]) -> ProblemError:
+    """What pydantic found of `model`, as a problem that names each field and its limit."""
     errors = []
     for found in error.errors(include_url=False, include_context=False)[:MAX_ERRORS]:
         field = shortened(".".join(str(part) for part in found["loc"]))
         if found["type"] == "extra_forbidden":
-            detail = _no_such_field(field, known)
+            *outer, name = found["loc"]
+            detail = _no_such_field(shortened(str(name)), _inner(model, outer))
         elif found["type"] == "missing":
             detail = "It is required"
         else:
@@ -114,7 +114,16 @@ def from_validation_error(error: ValidationError, known_fields: Iterable[str]) -
     return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, summary, errors)
 
 
-def _no_such_field(field: str, known: list[str]) -> str:
+def _inner(model: type[BaseModel], fields: Iterable[int | str]) -> type[BaseModel]:
+    """The model that these fields, each within the one before, lead to; each may be left out."""
+    for field in fields:
+        annotation = model.model_fields[str(field)].annotation
+        model = next(kind for kind in (*get_args(annotation), annotation) if issubclass(kind, BaseModel))
+    return model
+
+
+def _no_such_field(field: str, model: type[BaseModel]) -> str:
+    known = [info.alias or name for name, info in model.model_fields.items()]
     similar = difflib.get_close_matches(field, known, n=1)
     hint = f" Did you mean {similar[0]}?" if similar else ""
     return f"There is no such field.{hint} The fields are {', '.join(known)}"

@@ -51,9 +51,7 @@ class Fields(BaseModel):
         try:
             return validate(data)
         except ValidationError as error:
-            raise from_validation_error(
-                error, [field.alias or name for name, field in cls.model_fields.items()]
-            ) from None
+            raise from_validation_error(error, cls) from None
 
 
 @cache

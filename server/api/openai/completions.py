@@ -18,14 +18,13 @@ from server.api.openai.choices import GrowingChoice, Prompt
 from server.api.openai.errors import ErrorAnswer
 from server.api.openai.models import TAG, require_served
 from server.api.openai.schemas import Choice, Completion, CompletionRequest
-from server.api.problems import FieldError, ProblemError, field_problem
+from server.api.problems import FieldError, ProblemError, field_problem, shortened
 from server.api.schemas import Usage
 from server.api.shares import take_share
 from server.api.traces import follow
 from server.engine import (
     MAX_SEED,
     Engine,
-    EngineClosedError,
     Generation,
     PromptTooLongError,
     SamplingParams,
@@ -91,7 +90,7 @@ def complete(body: CompletionRequest) -> Response:
 def _require_few(asked: CompletionRequest) -> None:
     most = current_app.extensions["settings"].max_samples
     if asked.n > most:
-        raise field_problem("n", f"Input should be at most {most}; it is {asked.n}")
+        raise field_problem("n", f"Input should be at most {most}; it is {shortened(str(asked.n))}")
     if len(asked.prompts) * asked.n > most:
         raise field_problem(
             "prompt",
@@ -114,30 +113,27 @@ def _prompts(asked: CompletionRequest, engine: Engine) -> list[Prompt]:
 
 
 def _submit(asked: CompletionRequest, prompts: list[Prompt], engine: Engine) -> list[Generation]:
-    """All prompts' generations, which end with the answer, be it that one of them is refused."""
+    """All prompts' generations, which end with the answer."""
     settings: Settings = current_app.extensions["settings"]
     params = _sampling_params(asked)
-    generations: list[Generation] = []
-    for prompt in prompts:
-        try:
-            generations.append(engine.submit(prompt.tokens, params, settings.request_timeout))
-        except PromptTooLongError as error:
-            detail = (
-                f"It is {error.tokens} tokens long and may be {error.limit} at most"
-                f" (n_ctx {engine.hparams.n_ctx}, one of them for the answer); shorten it"
-            )
-            raise ProblemError(
-                HTTPStatus.BAD_REQUEST,
-                f"prompt: {detail}",
-                [FieldError(field="prompt", detail=detail)],
-                code="context_length_exceeded",
-            ) from None
-        except EngineClosedError:  # all are asked of another engine then
-            for generation in generations:
-                generation.cancel()
-            raise
-        cancel_if_reader_leaves(generations[-1])
-        follow(generations[-1])  # afterwards, for a text that nobody took is cancelled then
+    try:
+        generations = engine.submit_all(
+            [prompt.tokens for prompt in prompts], params, settings.request_timeout
+        )
+    except PromptTooLongError as error:
+        detail = (
+            f"It is {error.tokens} tokens long and may be {error.limit} at most"
+            f" (n_ctx {engine.hparams.n_ctx}, one of them for the answer); shorten it"
+        )
+        raise ProblemError(
+            HTTPStatus.BAD_REQUEST,
+            f"prompt: {detail}",
+            [FieldError(field="prompt", detail=detail)],
+            code="context_length_exceeded",
+        ) from None
+    for generation in generations:
+        cancel_if_reader_leaves(generation)
+        follow(generation)  # afterwards, for a text that nobody took is cancelled then
     return generations
 
 

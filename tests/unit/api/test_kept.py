@@ -112,6 +112,34 @@ def test_who_has_it_is_told_so_without_a_text(make_app: Callable[..., OpenAPI]) 
     assert written(anew) == before + 1
 
 
+def test_a_post_is_answered_whatever_its_reader_has(make_app: Callable[..., OpenAPI]) -> None:
+    app = make_app(length=5, keep=100)
+    client: FlaskClient = app.test_client()
+    first = client.get("/generate?seed=1")
+    before = written(app)
+    for tag in (first.headers["ETag"], "*"):
+        posted = client.post("/generate", json={"seed": 1}, headers={"If-None-Match": tag})
+        assert (posted.status_code, posted.data) == (200, first.data), (
+            "RFC 9110, section 13.1.2: 304 is for GET"
+        )
+        assert posted.headers["Cache-Control"] == "no-store"
+        assert "ETag" not in posted.headers
+    assert written(app) == before, "what is kept serves both"
+
+
+def test_a_star_is_known_only_where_the_answer_is_kept(make_app: Callable[..., OpenAPI]) -> None:
+    app = make_app(length=5, keep=100)
+    client: FlaskClient = app.test_client()
+    star = {"If-None-Match": "*"}
+    refused = client.get("/generate", query_string={"seed": 1, "prefix": " a" * 1000}, headers=star)
+    assert refused.status_code == 422
+    first = client.get("/generate?seed=1", headers=star)
+    assert first.status_code == 200
+    again = client.get("/generate?seed=1", headers=star)
+    assert (again.status_code, again.data) == (304, b"")
+    assert again.headers["ETag"] == first.headers["ETag"]
+
+
 def test_nothing_is_kept_where_that_is_off(make_app: Callable[..., OpenAPI]) -> None:
     app = make_app(length=5, keep=0)
     client: FlaskClient = app.test_client()

@@ -105,6 +105,15 @@ def test_an_unknown_parameter_gets_a_hint(client: FlaskClient) -> None:
     assert found["param"] == "temprature"
     assert "Did you mean temperature?" in found["message"]
     error(ask(client, messages=None), 400)
+    found = error(ask(client, stream=True, stream_options={"include_usag": True}), 400)
+    assert found["param"] == "stream_options.include_usag"
+    assert "Did you mean include_usage? The fields are include_usage, include_obfuscation" in found["message"]
+
+
+def test_a_long_number_is_not_repeated_whole(client: FlaskClient) -> None:
+    found = error(ask(client, n=10**300), 400)
+    assert found["param"] == "n"
+    assert len(found["message"]) < 200
 
 
 def test_a_missing_model_is_asked_for(client: FlaskClient) -> None:

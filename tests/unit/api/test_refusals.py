@@ -103,6 +103,7 @@ def test_json_of_a_wrong_type(client: FlaskClient, field: str, value: object) ->
         ("temperature", "0,7"),
         ("include_prefix", "maybe"),
         ("seed", "9" * 5000),
+        ("nsamples", "9" * 4300),
     ],
 )
 def test_query_values_of_a_wrong_type(client: FlaskClient, field: str, value: str) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from flask_openapi3 import OpenAPI
@@ -13,6 +14,8 @@ from server.engine import Generation, SamplingParams
 from server.serving import ReloadRunsError
 from tests.checkpoints import write_transformers
 from tests.conftest import TINY
+
+LATER = 4_000_000_000  # in seconds since 1970, when another checkpoint is loaded
 
 
 @pytest.fixture
@@ -25,12 +28,15 @@ def entry(key: str) -> str:
     return f'[alice]\nsha256 = "{hashlib.sha256(key.encode()).hexdigest()}"\n'
 
 
-def test_it_says_what_answers_from_here_on(make_app: Callable[..., OpenAPI], place: Path) -> None:
+def test_it_says_what_answers_from_here_on(
+    make_app: Callable[..., OpenAPI], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = make_app(checkpoint=place).test_client()
     first = client.post("/reload", json={}).json
     assert first
     assert (first["model"], first["is_new"]) == ("served", False)
     write_transformers(place, TINY, seed=2)
+    monkeypatch.setattr("server.app.time", SimpleNamespace(time=lambda: LATER))
     second = client.post("/reload", json={}).json
     assert second
     assert second["is_new"]
@@ -40,7 +46,7 @@ def test_it_says_what_answers_from_here_on(make_app: Callable[..., OpenAPI], pla
     assert answer["fingerprint"] == second["fingerprint"]
     models = client.get("/v1/models").json
     assert models
-    assert models["data"][0]["created"] >= 0
+    assert models["data"][0]["created"] == LATER
 
 
 def test_what_cannot_be_had_is_said_and_changes_nothing(

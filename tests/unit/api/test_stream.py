@@ -78,6 +78,20 @@ def test_others_get_json(client: FlaskClient, accept: str) -> None:
     assert client.get("/generate", headers={"Accept": accept}).mimetype == "application/json"
 
 
+def test_a_page_that_is_preferred_is_no_stream(client: FlaskClient) -> None:
+    headers = {"Accept": "text/html, text/event-stream;q=0.5"}
+    assert client.get("/generate?length=1", headers=headers).mimetype == "text/html"
+    posted = client.post("/generate", json={"length": 1}, headers=headers, buffered=True)
+    assert posted.mimetype == "text/event-stream", "a POST has no page"
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json", "image/png"])
+def test_the_field_asks_for_a_stream_whatever_accept_says(client: FlaskClient, accept: str) -> None:
+    for query in ("stream=true", "str%65am=true"):
+        answer = client.get(f"/generate?length=1&{query}", headers={"Accept": accept}, buffered=True)
+        assert answer.mimetype == "text/event-stream"
+
+
 def test_a_body_asks_for_a_stream_too(client: FlaskClient) -> None:
     response = client.post("/generate", json={"stream": True, "seed": 7})
     assert list(read_events(response.text.split("\n")))[-1].name == "done"
@@ -102,6 +116,14 @@ def test_what_fails_later_is_the_last_event(small: Small) -> None:
     assert set(failure.data) == {"type", "title", "status", "detail", "errors", "request_id"}
     small.model._weights["wpe"][20] = 0
     assert stream(small.client, length=5)[-1].name == "done"
+
+
+@pytest.mark.parametrize("asked", ["stream=true", "str%65am=true"])
+def test_what_fails_is_one_event_for_a_browser_too(small: Small, asked: str) -> None:
+    small.model._weights["wpe"][:] = np.nan
+    failed = small.client.get(f"/generate?length=5&{asked}", headers={"Accept": "text/html"})
+    [*_, failure] = read_events(failed.text.split("\n"))
+    assert (failure.name, failure.data["status"]) == ("error", 500)
 
 
 def test_a_deadline_is_the_last_event(small: Small) -> None:
