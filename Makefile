@@ -45,7 +45,7 @@ image: ## the Docker images pokegen-server and pokegen-nginx (DOCKER_BUILD_FLAGS
 	docker build $(DOCKER_BUILD_FLAGS) --target server --tag pokegen-server .
 	docker build $(DOCKER_BUILD_FLAGS) --target nginx --tag pokegen-nginx .
 
-checkpoint: pipeline ## one like checkpoint/run1, from the corpus, in hours; goes on where it was interrupted
+checkpoint: pipeline ## checkpoint/run2 from the corpus, in two hours; goes on where it was interrupted
 	@scripts/make-checkpoint
 
 lock: ## compile requirements/*.in again (UPGRADE=1 takes newer versions)

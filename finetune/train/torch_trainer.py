@@ -120,6 +120,9 @@ class TorchTrainer:
                 )
             # The fused kernel for processors is slower than matrix products when it goes backward.
             self.model.set_attn_implementation("eager")
+            # Otherwise threads add up the embeddings' gradients in whatever order they come, and no run can be repeated.
+            torch.use_deterministic_algorithms(True)
+            torch.utils.deterministic.fill_uninitialized_memory = False  # a check that costs time
         self._mean_loss = torch.compile(self._mean_loss)
 
     def advance(self, batches: list[Tokens], step: int) -> float:

@@ -122,6 +122,24 @@ def test_compiled_it_takes_the_same_steps(compiler_cache: Path) -> None:
     assert difference(plain.average(), compiled.average()) < 1e-5
 
 
+def test_compiled_with_threads_it_can_be_repeated_to_the_bit(compiler_cache: Path) -> None:
+    """A batch that threads share, of few tokens, whose gradients many rows add to."""
+    hparams = HParams(n_vocab=300, n_ctx=256, n_embd=64, n_head=2, n_layer=1)
+    plan = dataclasses.replace(PLAN, batch_size=16, compiled=True)
+    batches = np.random.default_rng(1).integers(0, 20, (4, 16, 257))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        first, *others = (TorchTrainer(hparams, fresh_weights(hparams, seed=1), END, plan) for _ in range(3))
+        for trainer in (first, *others):
+            for step, batch in enumerate(batches):
+                trainer.advance([batch], step)
+    finally:
+        torch.set_num_threads(threads)
+    for other in others:
+        assert_equal(other.average(), first.average())
+
+
 def test_without_a_compiler_there_is_no_compiled_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(ValueError, match="there is no no-such-compiler: install one"):
