@@ -59,8 +59,8 @@ class Settings(BaseSettings):
             ge=0,
             le=86_400,
             description="Seconds between two looks for another checkpoint, in the directory, at the address or under"
-            " the registry's alias, which then answers without a pause: 1 at least, and twice as many after each"
-            " refusal, up to 300. 0: `pokegen reload` alone does that.",
+            " the registry's alias, which then answers without a pause; at least 1, and after each refusal of the same"
+            " twice as many, up to 300. 0: `pokegen reload` alone does that.",
         ),
     ] = 0.0
     engine: Annotated[

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from finetune.weights import Weights, read_weights
 from server.commands.console import examples
 from server.weights import CheckpointError, HParams, open_checkpoint
 from server.weights.card import CARD, CURVE, README
+from server.weights.fetch import flush
 from server.weights.hugging_face import stored_name
 
 FORMATS = ("transformers", "gpt-2-simple")
@@ -119,8 +119,7 @@ def export(
     other weights than these: the server would show it for these.
     """
     checkpoint.mkdir(parents=True, exist_ok=True)
-    read_back = dtype if "transformers" in formats else "float32"
-    if not _holds(checkpoint, hparams, {name: value.astype(read_back) for name, value in weights.items()}):
+    if not _holds(checkpoint, hparams, weights, dtype if "transformers" in formats else "float32"):
         for name in ABOUT_WEIGHTS:
             (checkpoint / name).unlink(missing_ok=True)
     vocabulary.write(tokenizer, checkpoint)
@@ -139,13 +138,16 @@ def export(
         _remove_bundles(checkpoint)
 
 
-def _holds(checkpoint: Path, hparams: HParams, weights: Mapping[str, NDArray[np.floating]]) -> bool:
-    """Whether these are the sizes and the weights that the server would find in `checkpoint`."""
+def _holds(checkpoint: Path, hparams: HParams, weights: Weights, dtype: str) -> bool:
+    """Whether these are the sizes and, in `dtype`, the weights that the server would find in `checkpoint`."""
     try:
-        sizes, there = read_weights(checkpoint)
+        with open_checkpoint(checkpoint) as there:
+            return there.hparams == hparams and all(
+                np.array_equal(there.tensor(name), value.astype(dtype, copy=False))
+                for name, value in weights.items()
+            )
     except CheckpointError:
         return False
-    return sizes == hparams and all(np.array_equal(there[name], weights[name]) for name in there)
 
 
 def _write_transformers(
@@ -175,6 +177,7 @@ def _write_transformers(
     }
     draft = checkpoint / f"{SAFETENSORS}.part"
     save_file(tensors, draft, metadata={"format": "pt"})
+    flush(draft)
     draft.chmod(0o644)  # safetensors gives the file to its owner alone, and a server may be another user
     draft.replace(checkpoint / SAFETENSORS)
 

@@ -11,6 +11,7 @@ import click
 from finetune import vocabulary
 from finetune.console import FOLDER, FiniteRange
 from finetune.documents import read_documents
+from finetune.files import alone_in
 from finetune.publish.export import DTYPES, FORMATS, export_run
 from finetune.train.plan import Plan, Trainer
 from finetune.train.rows import Source, encode, end_of_text
@@ -228,7 +229,8 @@ def command(
     folder = state_dir / run_name
     try:
         train(folder, task, new_trainer, sample, fresh=restore_from == "fresh")
-        export_run(folder, checkpoint, formats=formats, dtype=dtype)
+        with alone_in(folder):
+            export_run(folder, checkpoint, formats=formats, dtype=dtype)
     except KeyboardInterrupt:
         raise Interrupted(
             "interrupted: the same command, with --restore-from latest, goes on from the last save"

@@ -120,7 +120,7 @@ class TorchTrainer:
                 )
             # The fused kernel for processors is slower than matrix products when it goes backward.
             self.model.set_attn_implementation("eager")
-            # Otherwise threads add up the embeddings' gradients in whatever order they come, and no run can be repeated.
+            # Otherwise threads add up the gradients of embeddings in any order, and no run can be repeated.
             torch.use_deterministic_algorithms(True)
             torch.utils.deterministic.fill_uninitialized_memory = False  # a check that costs time
         self._mean_loss = torch.compile(self._mean_loss)
