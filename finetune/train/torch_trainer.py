@@ -122,7 +122,7 @@ class TorchTrainer:
             self.model.set_attn_implementation("eager")
             # Otherwise threads add up the gradients of embeddings in any order, and no run can be repeated.
             torch.use_deterministic_algorithms(True)
-            torch.utils.deterministic.fill_uninitialized_memory = False  # a check that costs time
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # costs time
         self._mean_loss = torch.compile(self._mean_loss)
 
     def advance(self, batches: list[Tokens], step: int) -> float:
