@@ -15,8 +15,7 @@ try:
 except (SettingsError, CheckpointError, EngineError):
     sys.tracebacklimit = 0  # its one line says what to mend; the server prints it and ends
     raise
-if (
-    "POKEGEN_LOADED" in os.environ
-):  # scripts/run asks there which worker has the checkpoint; a full disk is no reason to end
+# scripts/run names a file, to know which worker has the checkpoint. A full disk is no reason to end.
+if loaded := os.environ.get("POKEGEN_LOADED"):
     with suppress(OSError):
-        Path(os.environ["POKEGEN_LOADED"]).write_text(f"{os.getpid()}\n")
+        Path(loaded).write_text(f"{os.getpid()}\n")

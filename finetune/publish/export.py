@@ -23,7 +23,7 @@ from finetune.weights import Weights, read_weights
 from server.commands.console import examples
 from server.weights import CheckpointError, HParams, open_checkpoint
 from server.weights.card import CARD, CURVE, README
-from server.weights.fetch import flush
+from server.weights.files import flush
 from server.weights.hugging_face import stored_name
 
 FORMATS = ("transformers", "gpt-2-simple")

@@ -120,9 +120,10 @@ class TorchTrainer:
                 )
             # The fused kernel for processors is slower than matrix products when it goes backward.
             self.model.set_attn_implementation("eager")
-            # Otherwise threads add up the gradients of embeddings in any order, and no run can be repeated.
+            # Otherwise threads add up the gradients of embeddings in any order, and no run can be repeated. What comes
+            # with it, new memory filled with NaN, would cost time.
             torch.use_deterministic_algorithms(True)
-            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # costs time
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self._mean_loss = torch.compile(self._mean_loss)
 
     def advance(self, batches: list[Tokens], step: int) -> float:

@@ -1,9 +1,7 @@
 """One file over HTTP, whole or not at all: resumed where a connection or a run broke off, and checked."""
 
 import base64
-import errno
 import hashlib
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 from urllib3.util import Retry
+
+from server.weights.files import flush
 
 TIMEOUT = (10, 60)  # seconds to connect, and between two pieces of an answer
 TRIES = 5  # without getting any further
@@ -130,21 +130,6 @@ def fetch(session: requests.Session, remote: Remote, file: Path, pause: float) -
         )
     flush(part)
     return part
-
-
-def flush(path: Path) -> None:
-    """Have what is in a file, or a folder's names, on the disk.
-
-    What is renamed sooner may be empty after a power cut, and passes for whole.
-    """
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some file systems do that with files alone
-            raise
-    finally:
-        os.close(opened)
 
 
 def is_complete(part: Path, remote: Remote) -> bool:

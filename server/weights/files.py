@@ -1,5 +1,9 @@
-"""Reading files that may be missing, damaged or hostile: each fault is a CheckpointError naming the file."""
+"""Files: reading those that may be missing, damaged or hostile, and having what was written on the disk.
 
+Each fault in reading is a CheckpointError naming the file.
+"""
+
+import errno
 import json
 import os
 from pathlib import Path
@@ -52,6 +56,21 @@ class DataFile:
     def close(self) -> None:
         """Give the file back. What is read afterwards raises ValueError."""
         self._file.close()
+
+
+def flush(path: Path) -> None:
+    """Have what is in a file, or a folder's names, on the disk.
+
+    What is renamed sooner may be empty after a power cut, and passes for whole.
+    """
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some file systems do that with files alone
+            raise
+    finally:
+        os.close(opened)
 
 
 def mark(path: Path) -> tuple[int, int] | None:

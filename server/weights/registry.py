@@ -16,6 +16,7 @@ from urllib.request import url2pathname
 
 from server.weights.cache import cache_folder, writing_to
 from server.weights.errors import CheckpointError
+from server.weights.files import flush
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -157,8 +158,6 @@ def _version(client: "MlflowClient", model: str) -> "ModelVersion":
 def _copy(location: str, registry: str, version: str) -> Path:
     """The folder that a remote version was copied to; a version never changes."""
     from mlflow.artifacts import download_artifacts
-
-    from server.weights.fetch import flush
 
     cache = cache_folder()
     target = cache / hashlib.sha256(f"{registry} {location} {version}".encode()).hexdigest()[:16]

@@ -26,7 +26,8 @@ import requests
 
 from server.weights.cache import writing_to
 from server.weights.errors import CheckpointError
-from server.weights.fetch import TIMEOUT, describe, fetch, flush, new_session
+from server.weights.fetch import TIMEOUT, describe, fetch, new_session
+from server.weights.files import flush
 
 logger = logging.getLogger(__name__)
 
